@@ -1,0 +1,291 @@
+"""The pipeline without Dagster: deliveries, passes over them, and what stands in the tables afterwards.
+
+Driving the steps as the ops do belongs here, with reading the tables back; what must stand there does not.
+"""
+
+import hashlib
+import itertools
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from tests.oracle.oracle import COLUMNS, HEADERS, Tables
+from tests.support.fixtures import Database, SftpFolder
+from visitas_dagster.assets.walk import contained
+from visitas_dagster.domain.arrivals import settled
+from visitas_dagster.domain.states import FINISHED
+from visitas_dagster.loading import tables
+from visitas_dagster.loading.schema import upgrade
+from visitas_dagster.resources.platform import Clock, Platform
+from visitas_dagster.settings import Settings, load_settings
+from visitas_dagster.steps.archive import archive
+from visitas_dagster.steps.arrivals import look, owed
+from visitas_dagster.steps.download import download
+from visitas_dagster.steps.load import load
+from visitas_dagster.steps.task import FileTask, Source
+from visitas_dagster.steps.tools import RunTools
+from visitas_dagster.steps.validate import validate
+
+HEADER: Final = ",".join(HEADERS)
+
+NOON: Final = datetime(2024, 3, 14, 18, tzinfo=UTC)
+"""Noon in Mexico City, in the middle of a month."""
+
+_log = logging.getLogger("visitas.pruebas")
+_mtimes = itertools.count(1_700_000_000)
+
+# Children before their parents.
+_TABLES: Final = (
+    tables.estadisticas,
+    tables.errores,
+    tables.contenidos_cargados,
+    tables.visitantes,
+    tables.bitacora_control,
+)
+
+
+class SteppingClock:
+    """A clock that stands where a test puts it, and goes on a millisecond with each look."""
+
+    def __init__(self, moment: datetime = NOON) -> None:
+        """Stand at ``moment``, which is aware of its zone."""
+        self._moment = moment
+        self._lock = threading.Lock()
+
+    def __call__(self) -> datetime:
+        """Return the time."""
+        with self._lock:
+            self._moment += timedelta(milliseconds=1)
+            return self._moment
+
+    def set(self, moment: datetime) -> None:
+        """Stand at another moment."""
+        with self._lock:
+            self._moment = moment
+
+    def advance(self, seconds: float) -> None:
+        """Go on by so many seconds."""
+        with self._lock:
+            self._moment += timedelta(seconds=seconds)
+
+
+def record(email: str = "ana@example.com", envio: str = "01/03/2024 10:00", **others: str) -> str:
+    """One line of a report in the order of the contract; ``others`` are raw fields by their table's column."""
+    values = {"email": email, "fecha_envio": envio, **others}
+    return ",".join(values.get(name, "-") for _, name in COLUMNS)
+
+
+def report(*lines: str) -> bytes:
+    """The bytes of a report with the contract's header and these lines."""
+    return "".join(f"{line}\n" for line in (HEADER, *lines)).encode()
+
+
+def settings_for(url: str, sftp: Mapping[str, str], home: Path, **others: Any) -> Settings:
+    """Settings for tests: quick retries, no wait for files to settle, nothing read from a ``.env``.
+
+    Args:
+        url: the database's.
+        sftp: the ``VISITAS_SFTP_*`` settings, by name.
+        home: ``VISITAS_HOME``.
+        others: further settings, by field.
+    """
+    defaults: dict[str, Any] = {
+        "home": home,
+        "db_url": url,
+        "espera_estable_s": 0,
+        "reintentos": 2,
+        "reintento_base_s": 0.01,
+        **{name.removeprefix("VISITAS_").lower(): value for name, value in sftp.items()},
+    }
+    return load_settings(_env_file=None, **{**defaults, **others})
+
+
+def put(folder: Path, name: str, data: bytes, mtime: int | None = None) -> int:
+    """Deliver a file as a careful sender does, by renaming; return its time, later than every one before."""
+    mtime = next(_mtimes) if mtime is None else mtime
+    temporary = folder / f"{name}.filepart"
+    temporary.write_bytes(data)
+    os.utime(temporary, (mtime, mtime))
+    temporary.replace(folder / name)
+    return mtime
+
+
+class Pipeline:
+    """One installation over a real SFTP folder and a real database, its tables made.
+
+    Attributes:
+        settings, clock, platform: what its runs work with; the connections stay open from pass to pass.
+        folder: the SFTP folder on this machine.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        sftp_folder: SftpFolder,
+        tmp_path: Path,
+        clock: Clock | None = None,
+        **settings: Any,
+    ) -> None:
+        """Create the folders under ``tmp_path`` and the tables; ``settings`` are further ones, by field."""
+        self.clock = clock or SteppingClock()
+        self.folder = sftp_folder.path
+        self.settings = settings_for(database.url, sftp_folder.environment(), tmp_path / "etl", **settings)
+        self.platform = Platform(self.settings, clock=self.clock)
+        self.platform.folders.ensure()
+        upgrade(self.platform.engine)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.platform.close()
+
+    # -- doing --------------------------------------------------------------------------------------------------
+
+    def deliver(self, name: str, data: bytes, mtime: int | None = None) -> int:
+        """Put a whole file on the server; see :func:`put`."""
+        return put(self.folder, name, data, mtime)
+
+    def run_pass(self, source: Source = Source.SERVER) -> list[FileTask]:
+        """Take everything that stands on the server and is owed; return what became of each file."""
+        observed = look(self.platform, {})
+        files = settled(observed, 0, self.clock().timestamp())
+        return self.run([listed.archivo for listed in owed(self.platform, files)], source)
+
+    def run(self, names: Iterable[str], source: Source = Source.SERVER) -> list[FileTask]:
+        """Take these files through one run."""
+        tasks = [FileTask(name, source) for name in names]
+        with self.tools() as tools:
+            for step in (download, validate, load):
+                for task in tasks:
+                    apply(tools, task, step)
+            for task in tasks:
+                finish(tools, task)
+        return tasks
+
+    def replay(self, name: str) -> FileTask:
+        """Run one file again, as ``visitas replay`` does."""
+        return self.run([name], Source.REPLAY)[0]
+
+    def tools(self) -> RunTools:
+        """The tools of a new run; a context manager."""
+        return RunTools(self.platform, str(uuid4()), _log)
+
+    def validated(self, tools: RunTools, name: str, source: Source = Source.SERVER) -> FileTask:
+        """Take a file to the point before its transaction; a failure comes out."""
+        task = FileTask(name, source)
+        download(tools, task)
+        validate(tools, task)
+        return task
+
+    def clear(self) -> None:
+        """Forget everything: rows, server files, backups and quarantine."""
+        with self.platform.engine.begin() as connection:
+            for table in _TABLES:
+                connection.execute(sa.delete(table))
+        folders = self.platform.folders
+        for root in (self.folder, folders.backup, folders.cuarentena):
+            for path in root.rglob("*"):
+                if path.is_file():
+                    path.unlink()
+
+    # -- looking ------------------------------------------------------------------------------------------------
+
+    def rows(self, table: sa.Table, *columns: str) -> list[dict[str, Any]]:
+        """The rows of a table in the order of its key, all columns or these."""
+        wanted = [table.c[name] for name in columns] if columns else list(table.c)
+        with self.platform.engine.connect() as connection:
+            found = connection.execute(sa.select(*wanted).order_by(*table.primary_key.columns)).mappings()
+            return [dict(row) for row in found]
+
+    def tables(self) -> Tables:
+        """The four tables as the oracle reads them."""
+        return Tables(
+            bitacora_control=self.rows(tables.bitacora_control),
+            estadisticas=self.rows(tables.estadisticas),
+            errores=self.rows(tables.errores),
+            visitantes=self.rows(tables.visitantes),
+        )
+
+    def states(self) -> list[tuple[str, str, bool]]:
+        """``(archivo, estado, vigente)`` of every ledger row, oldest first."""
+        return [
+            (row["archivo"], row["estado"], row["vigente"])
+            for row in self.rows(tables.bitacora_control, "archivo", "estado", "vigente")
+        ]
+
+    def on_server(self) -> set[str]:
+        """The names in the SFTP folder."""
+        return {path.name for path in self.folder.iterdir()}
+
+    def backups(self) -> set[str]:
+        """The digests of the files in ``backup/``."""
+        return _digests(self.platform.folders.backup)
+
+    def quarantine(self, kind: str) -> set[str]:
+        """The digests of the files in ``cuarentena/<kind>/``."""
+        return _digests(self.platform.folders.cuarentena / kind)
+
+    def staging(self) -> list[Path]:
+        """What runs left under ``staging/``, beside the lock files."""
+        folders = self.platform.folders
+        return [path for path in folders.staging.rglob("*") if folders.locks not in (path, path.parent)]
+
+    def broken_promises(self) -> list[str]:
+        """What the contract forbids after any pass, whatever was delivered; one line each (contract §2, §3)."""
+        found = [f"left in staging: {path}" for path in self.staging()]
+        current: dict[str, int] = {}
+        backups, names = self.backups(), self.on_server()
+        for row in self.rows(tables.bitacora_control):
+            current[row["archivo"]] = current.get(row["archivo"], 0) + int(row["vigente"])
+            if row["estado"] not in FINISHED:
+                found.append(f"{row['archivo']}: {row['estado']} ({row['mensaje']})")
+                continue
+            if row["sha256"] not in backups:
+                found.append(f"{row['archivo']}: {row['sha256']} is in no backup")
+            if row["archivo"] in names:
+                found.append(f"{row['archivo']}: {row['estado']}, and still on the server")
+            if row["fin"] is None:
+                found.append(f"{row['archivo']}: {row['estado']} without an end")
+            total, valid, invalid = (row[f"registros_{what}"] for what in ("total", "validos", "invalidos"))
+            if row["estado"] != "FALLO_LAYOUT" and total != valid + invalid:
+                found.append(f"{row['archivo']}: {total} is not {valid} + {invalid}")
+        found += [f"{name}: {count} versions are vigente" for name, count in current.items() if count != 1]
+        return found
+
+
+def apply(tools: RunTools, task: FileTask, step: Callable[[RunTools, FileTask], None]) -> None:
+    """Take a file through one step, as an op does."""
+    if task.goes_on and (step is download or task.needs_load):
+        with contained(tools, task):
+            step(tools, task)
+
+
+def finish(tools: RunTools, task: FileTask) -> None:
+    """Take a file through the last step, as its op does."""
+    outcome = FileTask(task.archivo, skipped="sólo guarda el fallo del archivado")
+    with contained(tools, outcome):
+        archive(tools, task)
+    if outcome.failure is not None and task.aviso is None:
+        task.aviso = str(outcome.failure)
+
+
+def sha256(data: bytes) -> str:
+    """The digest of some bytes, as the ledger writes it."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _digests(folder: Path) -> set[str]:
+    return {sha256(path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
