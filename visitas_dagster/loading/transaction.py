@@ -1,0 +1,328 @@
+"""The one transaction that carries a file: its visits, rejects, visitors and its outcome in the ledger.
+
+What changes together and in which order belongs here; how rows travel and how the ledger is read do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
+from visitas_dagster.domain.visitors import tally
+from visitas_dagster.loading.ledger import Entry, elapsed_ms, lock_entry
+from visitas_dagster.loading.prepared import Prepared
+from visitas_dagster.loading.statements import dialect_of
+from visitas_dagster.loading.tables import bitacora_control as ledger
+from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
+from visitas_dagster.loading.visitors import Period, VisitorTables
+from visitas_dagster.loading.writers import RowWriter
+from visitas_dagster.resources.database import database_errors
+
+Progress = Callable[[int], None]
+"""Told the number of rows that went in since the last call."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the transaction did.
+
+    Attributes:
+        estado: the file's final state.
+        valid, invalid: rows that stand in ``estadisticas`` and ``errores`` for it; 0 for a duplicate.
+        new_visitors, known_visitors: e-mails of the file that had no row before, and that had one.
+        replaces: the ledger key of the version it replaced.
+        duplicate_of: the name that carries the same content, for a duplicate.
+        heir: the name that took over the content which this name carried before.
+    """
+
+    estado: Estado
+    valid: int = 0
+    invalid: int = 0
+    new_visitors: int = 0
+    known_visitors: int = 0
+    replaces: int | None = None
+    duplicate_of: str | None = None
+    heir: str | None = None
+
+
+def load_file(
+    engine: Engine,
+    writer: RowWriter,
+    entry: Entry,
+    prepared: Prepared,
+    *,
+    now: Callable[[], datetime],
+    today: date,
+    progress: Progress = lambda rows: None,
+) -> Loaded:
+    """Load one validated file, all or nothing (contract §2, "One transaction").
+
+    Safe to call again after any failure, also when the answer to COMMIT was lost: what is committed already is
+    recognised by the ledger row, and returned.
+
+    Args:
+        engine: the database.
+        writer: the way rows go in.
+        entry: the file's ledger row, which this run holds.
+        prepared: the validated records.
+        now: the ledger's clock, naive UTC.
+        today: the day in ``VISITAS_ZONA_HORARIA``, for "this year" and "this month".
+        progress: called as rows go in.
+
+    Raises:
+        TransientFailure: deadlock, lock wait, lost connection, or another run took the file over.
+        PermanentFailure: anything that a retry does not cure; also a ledger that does not reconcile.
+    """
+    dialect = dialect_of(engine)
+    with database_errors(engine), engine.connect() as connection:
+        VisitorTables.create_temporary(connection, dialect)
+        connection.commit()
+        with connection.begin():
+            return _Load(connection, dialect, writer, entry, prepared, now, today, progress).run()
+
+
+class _Load:
+    """One run of the transaction's body; its steps in the order of the contract."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        dialect: str,
+        writer: RowWriter,
+        entry: Entry,
+        prepared: Prepared,
+        now: Callable[[], datetime],
+        today: date,
+        progress: Progress,
+    ) -> None:
+        self.connection = connection
+        self.writer = writer
+        self.entry = entry
+        self.prepared = prepared
+        self.now = now
+        self.today = today
+        self.progress = progress
+        self.visitors = VisitorTables(connection, dialect, writer, now())
+
+    def run(self) -> Loaded:
+        # The period first: every load and close takes it first, so they cannot wait for each other in a ring.
+        period = self.visitors.turn_period(self.today)
+        row = lock_entry(self.connection, self.entry)
+        if self._is_done(row):
+            return _recorded(row)
+        self.visitors.empty_batch()
+        previous = self._previous()
+        heir, recount = self._release(previous)
+        duplicate_of = self._take_content()
+        if duplicate_of is None:
+            loaded = self._insert(period, recount)
+        else:
+            loaded = Loaded(Estado.DUPLICADO, duplicate_of=duplicate_of)
+            if recount:
+                self.visitors.recount(period)
+        return self._close(row, loaded, previous, heir)
+
+    def _is_done(self, row: RowMapping) -> bool:
+        """Whether an earlier try of this very attempt was committed and its answer lost."""
+        return (
+            row["estado"] in {state.value for state in CURRENT}
+            and row["fin"] is not None
+            and row["fin"] >= row["inicio"]
+        )
+
+    def _previous(self) -> RowMapping | None:
+        """The name's current version, whose rows this load replaces; itself for a replay."""
+        return (
+            self.connection.execute(
+                select(ledger)
+                .where(
+                    ledger.c.archivo == self.entry.archivo,
+                    ledger.c.vigente,
+                    ledger.c.estado.in_([state.value for state in CURRENT]),
+                )
+                .with_for_update()
+            )
+            .mappings()
+            .first()
+        )
+
+    def _release(self, previous: RowMapping | None) -> tuple[str | None, bool]:
+        """Take the previous version's rows out, or hand them to a duplicate; return ``(heir, recount)``."""
+        if previous is None or not self._carries(previous["id"]):
+            return None, False
+        if previous["id"] != self.entry.id and (heir := self._heir(previous)) is not None:
+            self._hand_over(previous, heir)
+            return heir["archivo"], False
+        self.visitors.touch_file(previous["id"])
+        for table in (estadisticas, errores):
+            self.connection.execute(delete(table).where(table.c.archivo_id == previous["id"]))
+        self.connection.execute(delete(contenidos_cargados).where(contenidos_cargados.c.archivo_id == previous["id"]))
+        return None, True
+
+    def _carries(self, entry_id: int) -> bool:
+        return (
+            self.connection.execute(
+                select(contenidos_cargados.c.sha256)
+                .where(contenidos_cargados.c.archivo_id == entry_id)
+                .with_for_update()
+            ).first()
+            is not None
+        )
+
+    def _heir(self, previous: RowMapping) -> RowMapping | None:
+        """The oldest name that is a duplicate of the content which its carrier is about to leave."""
+        return (
+            self.connection.execute(
+                select(ledger)
+                .where(
+                    ledger.c.sha256 == previous["sha256"],
+                    ledger.c.estado == Estado.DUPLICADO.value,
+                    ledger.c.vigente,
+                    ledger.c.archivo != self.entry.archivo,
+                )
+                .order_by(ledger.c.id)
+                .limit(1)
+                .with_for_update()
+            )
+            .mappings()
+            .first()
+        )
+
+    def _hand_over(self, previous: RowMapping, heir: RowMapping) -> None:
+        """Give the rows to the heir as they are: the same bytes make the same rows."""
+        for table in (estadisticas, errores, contenidos_cargados):
+            self.connection.execute(
+                update(table).where(table.c.archivo_id == previous["id"]).values(archivo_id=heir["id"])
+            )
+        counts = {name: previous[name] for name in ("registros_total", "registros_validos", "registros_invalidos")}
+        self.connection.execute(
+            update(ledger)
+            .where(ledger.c.id == heir["id"])
+            .values(
+                estado=previous["estado"],
+                mensaje=f"tomó el lugar de {previous['archivo']}, que pasó a otro contenido",
+                **counts,
+            )
+        )
+
+    def _take_content(self) -> str | None:
+        """Make this row the content's carrier; return the name that is it already, for a duplicate.
+
+        The insert waits for a parallel load of the same content, and then finds it there or takes its place.
+        """
+        if not self.prepared.total:
+            return None
+        try:
+            # No savepoint: a refused key undoes its own statement only. After a deadlock the server has forgotten
+            # the savepoint, and going back to it would hide the error that asks for a retry.
+            self.connection.execute(
+                insert(contenidos_cargados).values(sha256=self.entry.sha256, archivo_id=self.entry.id)
+            )
+        except IntegrityError:
+            return self._carrier()
+        return None
+
+    def _carrier(self) -> str:
+        name = self.connection.execute(
+            select(ledger.c.archivo)
+            .join(contenidos_cargados, contenidos_cargados.c.archivo_id == ledger.c.id)
+            .where(contenidos_cargados.c.sha256 == self.entry.sha256)
+        ).scalar()
+        if name is None:
+            raise TransientFailure(f"el contenido de {self.entry.archivo} cambiaba de dueño; se repite")
+        return str(name)
+
+    def _insert(self, period: Period, recount: bool) -> Loaded:
+        for batch in self.prepared.rejected_batches():
+            self._write("errores", batch)
+        staged = self.visitors.stage(self._visits(period))
+        known = self.visitors.known()
+        if recount:
+            self.visitors.recount(period)
+        else:
+            self.visitors.add()
+        self._reconcile()
+        return Loaded(
+            loaded_state(self.prepared.invalid),
+            valid=self.prepared.valid,
+            invalid=self.prepared.invalid,
+            new_visitors=staged - known,
+            known_visitors=known,
+        )
+
+    def _visits(self, period: Period) -> Iterator[pa.Table]:
+        for batch in self.prepared.valid_batches():
+            # In the order of the secondary index, so that its pages fill in order: 1.5 times as fast.
+            self._write("estadisticas", batch.sort_by([("email", "ascending"), ("fecha_envio", "ascending")]))
+            yield tally(batch, period.year, period.month)
+
+    def _write(self, target: str, rows: pa.Table) -> None:
+        self.writer.write(self.connection, target, rows, {"archivo_id": self.entry.id})
+        self.progress(rows.num_rows)
+
+    def _reconcile(self) -> None:
+        """Count what stands in the tables: a mismatch is never a ``COMPLETADO`` (contract §2, "Ledger")."""
+        for table, expected in ((estadisticas, self.prepared.valid), (errores, self.prepared.invalid)):
+            found = self.connection.execute(
+                select(func.count()).select_from(table).where(table.c.archivo_id == self.entry.id)
+            ).scalar_one()
+            if found != expected:
+                raise PermanentFailure(
+                    f"la bitácora no cuadra: {table.name} tiene {found} filas de {self.entry.archivo} "
+                    f"y debe tener {expected}",
+                    "nada quedó cargado; avise a quien mantiene visitas",
+                )
+
+    def _close(self, row: RowMapping, loaded: Loaded, previous: RowMapping | None, heir: str | None) -> Loaded:
+        end = self.now()
+        replaced = previous["id"] if previous is not None and previous["id"] != self.entry.id else None
+        self.connection.execute(
+            update(ledger)
+            .where(ledger.c.archivo == self.entry.archivo, ledger.c.id != self.entry.id, ledger.c.vigente)
+            .values(vigente=False)
+        )
+        values: dict[str, Any] = {
+            "estado": loaded.estado.value,
+            "vigente": True,
+            "registros_total": loaded.valid + loaded.invalid,
+            "registros_validos": loaded.valid,
+            "registros_invalidos": loaded.invalid,
+            "visitantes_nuevos": loaded.new_visitors,
+            "visitantes_actualizados": loaded.known_visitors,
+            "fin": end,
+            "duracion_ms": elapsed_ms(row["inicio"], end),
+            "mensaje": f"mismo contenido que {loaded.duplicate_of}" if loaded.duplicate_of else None,
+        }
+        if replaced is not None:
+            values["reemplaza_a"] = replaced
+        self.connection.execute(update(ledger).where(ledger.c.id == self.entry.id).values(**values))
+        return Loaded(
+            loaded.estado,
+            loaded.valid,
+            loaded.invalid,
+            loaded.new_visitors,
+            loaded.known_visitors,
+            replaced,
+            loaded.duplicate_of,
+            heir,
+        )
+
+
+def _recorded(row: RowMapping) -> Loaded:
+    """What an earlier, committed try left in the ledger."""
+    return Loaded(
+        Estado(row["estado"]),
+        row["registros_validos"] or 0,
+        row["registros_invalidos"] or 0,
+        row["visitantes_nuevos"] or 0,
+        row["visitantes_actualizados"] or 0,
+        row["reemplaza_a"],
+    )

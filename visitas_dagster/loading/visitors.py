@@ -1,0 +1,146 @@
+"""``visitantes`` kept equal to the aggregate of ``estadisticas``: adding, counting anew, turning the month.
+
+The statements' order and locks belong here; when a load needs which does not.
+
+Every load holds the row of ``periodo_visitantes`` shared, so that the month cannot turn beneath it; turning it
+takes that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+import pyarrow as pa
+from sqlalchemy import Connection, DateTime, TextClause, bindparam, select, update
+
+from visitas_dagster.domain.visitors import merge
+from visitas_dagster.loading.statements import statement
+from visitas_dagster.loading.tables import periodo_visitantes as period_table
+from visitas_dagster.loading.writers import RowWriter
+
+MEMORY_ROWS = 400_000
+"""Visitors counted in memory before they go to the server in parts: about 60 MB."""
+
+
+@dataclass(frozen=True, order=True)
+class Period:
+    """The current year and month of ``VISITAS_ZONA_HORARIA``."""
+
+    year: int
+    month: int
+
+    @classmethod
+    def of(cls, day: date) -> Period:
+        """The period that a day lies in."""
+        return cls(day.year, day.month)
+
+    def bounds(self) -> dict[str, datetime]:
+        """The half-open intervals ``[anio_desde, anio_hasta)`` and ``[mes_desde, mes_hasta)``."""
+        after = (self.year + 1, 1) if self.month == 12 else (self.year, self.month + 1)
+        return {
+            "anio_desde": datetime(self.year, 1, 1),
+            "anio_hasta": datetime(self.year + 1, 1, 1),
+            "mes_desde": datetime(self.year, self.month, 1),
+            "mes_hasta": datetime(*after, 1),
+        }
+
+
+def _typed(clause: TextClause, values: dict[str, datetime]) -> TextClause:
+    return clause.bindparams(*(bindparam(name, value, DateTime()) for name, value in values.items()))
+
+
+class VisitorTables:
+    """The statements over one connection, inside the transaction of a load or a close."""
+
+    def __init__(self, connection: Connection, dialect: str, writer: RowWriter, now: datetime) -> None:
+        """Remember them; ``now`` (naive UTC) dates what changes."""
+        self._connection = connection
+        self._dialect = dialect
+        self._writer = writer
+        self._now = now
+
+    @staticmethod
+    def create_temporary(connection: Connection, dialect: str) -> None:
+        """Create the session's temporary tables, outside the load's transaction."""
+        for name in ("lote_visitantes_crear", "lote_partes_crear", "lote_correos_crear"):
+            connection.execute(statement(name, dialect))
+
+    def turn_period(self, today: date) -> Period:
+        """Bring "this year" and "this month" up to ``today`` where a new month began; hold the period shared.
+
+        Clocks of two machines may differ over midnight: the later month stands.
+        """
+        wanted = Period.of(today)
+        # Without a lock first: two loads that share the row and both want it alone would deadlock.
+        if self._period() < wanted and self._period("alone") < wanted:
+            self._turn_to(wanted)
+            return wanted
+        return self._period("shared")
+
+    def _turn_to(self, wanted: Period) -> None:
+        self._connection.execute(
+            update(period_table).where(period_table.c.id == 1).values(anio=wanted.year, mes=wanted.month)
+        )
+        self._connection.execute(
+            _typed(statement("visitantes_periodo", self._dialect), {"ahora": self._now, **wanted.bounds()})
+        )
+
+    def _period(self, lock: Literal["alone", "shared"] | None = None) -> Period:
+        query = select(period_table.c.anio, period_table.c.mes).where(period_table.c.id == 1)
+        if lock is not None:
+            query = query.with_for_update(read=lock == "shared")
+        return Period(*self._connection.execute(query).one())
+
+    def empty_batch(self) -> None:
+        """Empty the temporary tables: the session may have served a load before."""
+        for table in ("lote_visitantes", "lote_partes", "lote_correos"):
+            self._connection.exec_driver_sql(f"DELETE FROM {table}")
+
+    def stage(self, tallies: Iterator[pa.Table]) -> int:
+        """Put the file's visitors into ``lote_visitantes``, one row each; return how many.
+
+        Args:
+            tallies: tables as :func:`visitas_dagster.domain.visitors.tally` makes them.
+        """
+        held: list[pa.Table] = []
+        in_parts = False
+        for tally in tallies:
+            held.append(tally)
+            if sum(table.num_rows for table in held) > MEMORY_ROWS:
+                held = [merge(held)]
+                if held[0].num_rows > MEMORY_ROWS // 2:
+                    self._writer.write(self._connection, "lote_partes", held[0], {})
+                    held, in_parts = [], True
+        merged = merge(held) if held else None
+        if in_parts:
+            if merged is not None:
+                self._writer.write(self._connection, "lote_partes", merged, {})
+            self._connection.execute(statement("lote_visitantes_juntar", self._dialect))
+        elif merged is not None:
+            self._writer.write(self._connection, "lote_visitantes", merged, {})
+        return int(self._connection.exec_driver_sql("SELECT COUNT(*) FROM lote_visitantes").scalar_one())
+
+    def known(self) -> int:
+        """How many of the staged visitors have a row already."""
+        return int(self._connection.execute(statement("visitantes_conocidos", self._dialect)).scalar_one())
+
+    def add(self) -> None:
+        """Add the staged visitors' visits: right for rows that were not counted before."""
+        self._connection.execute(_typed(statement("visitantes_sumar", self._dialect), {"ahora": self._now}))
+
+    def touch_file(self, entry_id: int) -> None:
+        """Note the visitors of a version whose rows are about to go."""
+        self._connection.execute(statement("correos_de_archivo", self._dialect), {"archivo_id": entry_id})
+
+    def recount(self, period: Period) -> None:
+        """Count anew the touched visitors and the staged ones; those without a visit left lose their row."""
+        self._connection.execute(statement("correos_de_lote", self._dialect))
+        if self._dialect == "mysql":
+            self._connection.execute(_typed(statement("visitantes_reservar", self._dialect), {"ahora": self._now}))
+        self._connection.execute(
+            _typed(statement("visitantes_recalcular", self._dialect), {"ahora": self._now, **period.bounds()})
+        )
+        self._connection.execute(statement("visitantes_quitar", self._dialect))

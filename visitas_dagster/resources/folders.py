@@ -1,0 +1,143 @@
+"""The folders under ``VISITAS_HOME``: where a file's bytes wait, are kept and are set aside.
+
+Durable writes, copies and look-ups of report files belong here; when a file moves and why does not.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from visitas_dagster.domain.causes import cause
+from visitas_dagster.domain.content import scan_file
+from visitas_dagster.domain.failures import PermanentFailure, SettingsError, SystemFailure, TransientFailure
+
+LAYOUT = "layout"
+SISTEMA = "sistema"
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Folders:
+    """The folders of the contract's section 4. Nothing is created before :meth:`ensure`."""
+
+    def __init__(self, home: Path) -> None:
+        """Name the folders under ``home`` (``VISITAS_HOME``)."""
+        self.home = home
+        self.staging = home / "staging"
+        self.backup = home / "backup"
+        self.cuarentena = home / "cuarentena"
+        self.logs = home / "logs"
+        self.reportes = home / "reportes"
+        self.locks = home / "staging" / ".reservas"
+
+    def ensure(self) -> None:
+        """Create what is missing and prove that files can be written; raise :class:`SettingsError`."""
+        try:
+            for folder in (
+                self.staging,
+                self.backup,
+                self.cuarentena / LAYOUT,
+                self.cuarentena / SISTEMA,
+                self.logs,
+                self.reportes,
+                self.locks,
+            ):
+                folder.mkdir(parents=True, exist_ok=True)
+                if not os.access(folder, os.W_OK | os.X_OK):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        except OSError as error:
+            raise SettingsError(
+                "VISITAS_HOME",
+                f"no se puede escribir en {error.filename or self.home} ({cause(error)})",
+                "cree la carpeta, o dé permiso de escritura sobre ella al usuario que corre visitas",
+            ) from error
+
+    def staged(self, run_id: str, archivo: str) -> Path:
+        """Where a run keeps a file's bytes between download and backup."""
+        return self.staging / run_id / archivo
+
+    def backed_up(self, archivo: str, sha256: str, day: date) -> Path:
+        """The loose backup of one content of a name, under the day of its backup.
+
+        Two versions of a name may arrive on one day, so the name carries the content's first twelve digits.
+        """
+        return self.backup / day.strftime("%Y%m%d") / _with_digest(archivo, sha256)
+
+    def quarantined(self, kind: str, archivo: str, sha256: str) -> Path:
+        """The copy of a failed content; ``kind`` is :data:`LAYOUT` or :data:`SISTEMA`."""
+        return self.cuarentena / kind / _with_digest(archivo, sha256)
+
+    def quarantine_copies(self, archivo: str, sha256: str) -> list[Path]:
+        """The quarantined copies of one content of a name."""
+        return [path for kind in (LAYOUT, SISTEMA) if (path := self.quarantined(kind, archivo, sha256)).is_file()]
+
+    def loose_backups(self, archivo: str, sha256: str) -> list[Path]:
+        """The loose backups of one content of a name, newest first."""
+        return sorted(self.backup.glob(f"????????/{_glob_escape(_with_digest(archivo, sha256))}"), reverse=True)
+
+    def clear_run(self, run_id: str) -> None:
+        """Remove a run's staging folder with all that is left in it."""
+        shutil.rmtree(self.staging / run_id, ignore_errors=True)
+
+
+def _with_digest(archivo: str, sha256: str) -> str:
+    stem, dot, suffix = archivo.rpartition(".")
+    return f"{stem}__{sha256[:12]}{dot}{suffix}" if dot else f"{archivo}__{sha256[:12]}"
+
+
+def _glob_escape(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn the disk's errors into failures: a full or read-only disk is not cured by trying again."""
+    try:
+        yield
+    except OSError as error:
+        raise _disk_failure(error, what) from error
+
+
+def _disk_failure(error: OSError, what: str) -> SystemFailure:
+    where = f" en {error.filename}" if error.filename else ""
+    if error.errno in _FULL:
+        return PermanentFailure(f"no hay espacio en disco para {what}{where}", "libere espacio en VISITAS_HOME")
+    if error.errno in _DENIED:
+        return PermanentFailure(f"no hay permiso para {what}{where}", "revise el dueño y los permisos de VISITAS_HOME")
+    return TransientFailure(f"el disco falló al {what}{where}: {cause(error)}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable: a rename is only safe once its folder is on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def keep_copy(source: Path, target: Path, sha256: str) -> None:
+    """Put a durable copy of ``source`` at ``target``; a copy with the right bytes that is there already stays.
+
+    Args:
+        source: the staged file.
+        target: its full path in the backup or the quarantine; the folder is created.
+        sha256: the content's digest; an existing copy is read back against it.
+    """
+    with disk_errors("copiar"):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_file() and scan_file(target).sha256 == sha256:
+            return
+        temporary = target.with_name(target.name + ".parcial")
+        with source.open("rb") as reading, temporary.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+            writing.flush()
+            os.fsync(writing.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)

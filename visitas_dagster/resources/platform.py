@@ -1,0 +1,104 @@
+"""Everything a run works with, opened once and closed once: settings, folders, database, SFTP, clock.
+
+Opening and closing belong here; what is done with the parts does not. Nothing connects before it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from functools import cached_property
+from types import TracebackType
+from typing import Protocol, Self
+
+from sqlalchemy import Engine
+
+from visitas_dagster.resources.database import open_engine
+from visitas_dagster.resources.folders import Folders
+from visitas_dagster.resources.sftp import SftpFolder
+from visitas_dagster.settings import Settings
+
+Clock = Callable[[], datetime]
+"""Returns the current time, aware of its zone."""
+
+
+def system_clock() -> datetime:
+    """The machine's clock, in UTC."""
+    return datetime.now(UTC)
+
+
+class Observer(Protocol):
+    """Is told how the files of a run come along, so that a terminal can show it."""
+
+    def step(self, archivo: str, step: str, total: int | None = None) -> None:
+        """A file enters a step of ``total`` units (bytes or records), where known."""
+
+    def advance(self, archivo: str, amount: int) -> None:
+        """So many more units are done."""
+
+    def done(self, archivo: str, estado: str, detail: str = "") -> None:
+        """The file's way through this run ended."""
+
+
+class Silent:
+    """An observer that nobody watches through."""
+
+    def step(self, archivo: str, step: str, total: int | None = None) -> None:
+        """See :class:`Observer`."""
+
+    def advance(self, archivo: str, amount: int) -> None:
+        """See :class:`Observer`."""
+
+    def done(self, archivo: str, estado: str, detail: str = "") -> None:
+        """See :class:`Observer`."""
+
+
+class Platform:
+    """The parts, opened at first use.
+
+    Attributes:
+        settings, folders, observer: as given.
+        clock: see :data:`Clock`.
+    """
+
+    def __init__(self, settings: Settings, *, clock: Clock = system_clock, observer: Observer | None = None) -> None:
+        """Remember the settings; nothing is opened yet."""
+        self.settings = settings
+        self.clock = clock
+        self.observer: Observer = observer or Silent()
+        self.folders = Folders(settings.home)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened."""
+        self.close()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The database's engine."""
+        return open_engine(self.settings)
+
+    @cached_property
+    def sftp(self) -> SftpFolder:
+        """The SFTP folder, over one connection."""
+        return SftpFolder(self.settings)
+
+    def now(self) -> datetime:
+        """The current time as the ledger keeps it: naive UTC."""
+        return self.clock().astimezone(UTC).replace(tzinfo=None)
+
+    def today(self) -> date:
+        """The current day in ``VISITAS_ZONA_HORARIA``."""
+        return self.clock().astimezone(self.settings.zone).date()
+
+    def close(self) -> None:
+        """Close what was opened; harmless twice."""
+        if "sftp" in self.__dict__:
+            self.sftp.close()
+        if "engine" in self.__dict__:
+            self.engine.dispose()
