@@ -1,0 +1,1 @@
+"""The five assets and the graph of four ops that makes them."""

@@ -1,0 +1,32 @@
+"""The asset ``raw_file``: a report's bytes, whole and durable under ``staging/``.
+
+The op ``descargar`` belongs here; how bytes are fetched is ``steps/download.py``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from visitas_dagster.assets import metadata
+from visitas_dagster.assets.walk import TOOLS, new_tasks, telling, walk
+from visitas_dagster.steps.download import download
+from visitas_dagster.steps.task import FileTask
+
+# Never yielded as an output: Dagster would then mark every partition of the run. Each file that made it is logged.
+_asset = dg.Out(dg.Nothing, is_required=False)
+
+
+@dg.op(
+    out={"raw_file": _asset, "descargados": dg.Out(list)},
+    required_resource_keys={TOOLS},
+    pool="sftp",
+    description="Reserves each file of the run and brings its bytes to staging/, whole and durable.",
+)
+def descargar(context: dg.OpExecutionContext) -> Iterator[Any]:
+    """Hand every file of the run to the next op, each with what became of it."""
+    tasks: list[FileTask] = new_tasks(context)
+    for task in walk(context, tasks, download, ["raw_file"]):
+        with telling(context, task):
+            context.log_event(metadata.materialization("raw_file", task, metadata.raw_file(task)))
+    yield dg.Output(tasks, "descargados")

@@ -1,0 +1,98 @@
+"""The assets ``errores``, ``estadisticas`` and ``visitantes``: the three tables, loaded in one transaction a file.
+
+The ops ``cargar`` and ``archivar`` belong here; the transaction is ``loading/transaction.py``.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from visitas_dagster.assets import checks, metadata
+from visitas_dagster.assets.walk import TOOLS, contained, run_tools, telling, walk
+from visitas_dagster.domain.states import CURRENT
+from visitas_dagster.steps.archive import archive
+from visitas_dagster.steps.load import load
+from visitas_dagster.steps.task import FileTask
+from visitas_dagster.steps.tools import RunTools
+
+_asset = dg.Out(dg.Nothing, is_required=False)
+
+
+@dg.op(
+    out={"errores": _asset, "estadisticas": _asset, "visitantes": _asset, "cargados": dg.Out(list)},
+    required_resource_keys={TOOLS},
+    pool="base_de_datos",
+    description="Loads each file in one transaction: rejects, visits, visitors and the ledger's outcome.",
+)
+def cargar(context: dg.OpExecutionContext, validados: list[Any]) -> Iterator[Any]:
+    """Hand on every file."""
+    tasks: list[FileTask] = validados
+    for task in walk(context, tasks, _load, ["errores", "estadisticas", "visitantes"]):
+        with telling(context, task):
+            for asset, found in metadata.loaded(task).items():
+                context.log_event(metadata.materialization(asset, task, found))
+    yield dg.Output(tasks, "cargados")
+
+
+def _load(tools: RunTools, task: FileTask) -> None:
+    if task.needs_load:
+        load(tools, task)
+
+
+@dg.op(
+    out={checks.LEDGER.get_python_identifier(): _asset},
+    required_resource_keys={TOOLS},
+    pool="sftp",
+    description="Backs up or quarantines each file and takes it off the server; fails if a file failed.",
+)
+def archivar(context: dg.OpExecutionContext, cargados: list[Any]) -> Iterator[Any]:
+    """End the run: the bytes to their places, the ledger checked, and a failure that names the failed files."""
+    tasks: list[FileTask] = cargados
+    tools = run_tools(context)
+    for task in tasks:
+        # A faulty archive does not undo a load, so it is not the file's own failure.
+        outcome = FileTask(task.archivo, skipped="sólo guarda el fallo del archivado")
+        with contained(tools, outcome):
+            archive(tools, task)
+        if outcome.failure is not None and task.aviso is None:
+            task.aviso = str(outcome.failure)
+        _tell(tools, task)
+    _check_ledger(context, tools, [task for task in tasks if task.loaded is not None])
+    _raise_failures(tasks)
+    # A generator without an output: the one for the check would speak for every partition of the run at once.
+    yield from ()
+
+
+def _tell(tools: RunTools, task: FileTask) -> None:
+    if task.skipped is not None:
+        tools.platform.observer.done(task.archivo, "OMITIDO", task.skipped)
+        return
+    detail = str(task.failure) if task.failure else task.aviso or ""
+    tools.platform.observer.done(task.archivo, task.estado.value if task.estado else "", detail)
+
+
+def _check_ledger(context: dg.OpExecutionContext, tools: RunTools, tasks: list[FileTask]) -> None:
+    entries = {task.entry.id: task for task in tasks if task.entry is not None}
+    if not entries:
+        return
+    standing = tools.ledger.standing(list(entries))
+    for row in tools.ledger.find_all(list(entries)):
+        if row["estado"] in CURRENT:
+            expected = (row["registros_total"], row["registros_validos"], row["registros_invalidos"])
+            checks.report(context, checks.ledger(entries[row["id"]], expected, standing[row["id"]]))
+
+
+def _raise_failures(tasks: list[FileTask]) -> None:
+    """Fail the run if a file failed. No retry by Dagster: the steps have retried, and a layout never heals itself."""
+    failed = {
+        task.archivo: str(task.failure or task.aviso)
+        for task in tasks
+        if task.failure is not None or task.aviso is not None
+    }
+    if failed:
+        raise dg.Failure(
+            description="\n".join(f"{archivo}: {reason}" for archivo, reason in failed.items()),
+            metadata={archivo: dg.MetadataValue.text(reason) for archivo, reason in failed.items()},
+            allow_retries=False,
+        )

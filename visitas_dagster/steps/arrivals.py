@@ -1,0 +1,57 @@
+"""Which files of the SFTP folder are owed work now: listing, ledger and reservations put before the domain.
+
+Asking the three and deciding by ``domain/arrivals.py`` belongs here; asking for runs does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+
+from visitas_dagster.domain.arrivals import Known, Listed, Observation, is_owed, is_report, observe
+from visitas_dagster.domain.states import Estado
+from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.loading.reservations import Reservations, open_reservations
+from visitas_dagster.resources.platform import Platform
+
+
+def look(platform: Platform, earlier: Mapping[str, Observation]) -> dict[str, Observation]:
+    """List the folder and carry over since when each report has stood still.
+
+    Raises:
+        SystemFailure: the server does not answer, refuses us, or has no such folder.
+    """
+    pattern = platform.settings.patron_archivo
+    listing = [listed for listed in platform.sftp.list() if is_report(listed.archivo, pattern)]
+    return observe(listing, earlier, platform.clock().timestamp())
+
+
+def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] = ()) -> list[Listed]:
+    """Return the files that a pass should take, in the order given.
+
+    Args:
+        platform: the database to ask.
+        files: files that stand still.
+        insisted: names that an operator wants taken whatever the ledger says.
+
+    Raises:
+        SystemFailure: the database does not answer.
+    """
+    known = Ledger(platform.engine, platform.clock).newest(listed.archivo for listed in files)
+    with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+        return [
+            listed
+            for listed in files
+            if not _is_at_work(known.get(listed.archivo), reservations)
+            and (listed.archivo in insisted or is_owed(listed, known.get(listed.archivo)))
+        ]
+
+
+def _is_at_work(known: Known | None, reservations: Reservations) -> bool:
+    """Whether a live run has the file: the lock tells, since a killed run leaves its row EN_PROCESO."""
+    if known is None or known.estado is not Estado.EN_PROCESO:
+        return False
+    if not reservations.take(known.archivo):
+        return True
+    reservations.free(known.archivo)
+    return False

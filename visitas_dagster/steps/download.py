@@ -1,0 +1,140 @@
+"""First step: a name is reserved, its bytes come to ``staging/`` whole and durable, and the ledger knows them.
+
+Getting the bytes belongs here; reading them as a report does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from visitas_dagster.domain.arrivals import Listed
+from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
+from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.domain.states import CURRENT, FAILED, Estado
+from visitas_dagster.resources.folders import disk_errors, sync_folder
+from visitas_dagster.resources.sftp import FileGone
+from visitas_dagster.steps.task import FileTask, Source
+from visitas_dagster.steps.tools import RunTools
+
+
+def download(tools: RunTools, task: FileTask) -> None:
+    """Reserve the name, fetch the bytes, and say in the ledger what they are.
+
+    Sets ``entry``, ``staged`` and ``facts``, or ``skipped`` where this run has nothing to do.
+
+    Raises:
+        SystemFailure: the server, the database or the disk failed.
+    """
+    if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
+        task.skipped = "lo tiene otra corrida"
+        return
+    task.listed = tools.retried("consultar", None, lambda: _look(tools, task.archivo))
+    if task.listed is None and task.source is Source.SERVER:
+        task.skipped = "ya no está en el servidor: otra corrida lo terminó"
+        tools.reservations.free(task.archivo)
+        return
+    copy = None if task.listed else _local_copy(tools, task)
+    listed = task.listed
+    task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed))
+    tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
+    task.staged = tools.platform.folders.staged(tools.run_id, task.archivo)
+    if copy is None:
+        task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task))
+    else:
+        task.facts = _take_copy(copy, task.staged)
+    entry, facts = task.entry, task.facts
+    task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
+
+
+def _look(tools: RunTools, archivo: str) -> Listed | None:
+    try:
+        return tools.platform.sftp.stat(archivo)
+    except FileGone:
+        return None
+
+
+def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
+    """Download to a temporary name; keep it only if the server's file stood still meanwhile."""
+    sftp = tools.platform.sftp
+    try:
+        before = sftp.stat(task.archivo)
+        facts = _receive(tools, before, _staged(task))
+        after = sftp.stat(task.archivo)
+    except FileGone:
+        raise TransientFailure(f"{task.archivo} desapareció del servidor durante la descarga") from None
+    if after != before:
+        raise TransientFailure(f"{task.archivo} cambió en el servidor durante la descarga")
+    if facts.size != before.bytes:
+        raise TransientFailure(
+            f"{task.archivo} llegó incompleto: {facts.size} de {before.bytes} bytes; la descarga se repite entera"
+        )
+    task.listed = before
+    return facts
+
+
+def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
+    scan = ContentScan()
+    partial = staged.with_name(staged.name + ".parcial")
+    observer = tools.platform.observer
+    with disk_errors("guardar la descarga"):
+        staged.parent.mkdir(parents=True, exist_ok=True)
+    with partial.open("wb") as writing:
+
+        def keep(piece: bytes) -> None:
+            # Only the disk's own errors are the disk's: those of the connection pass through.
+            with disk_errors("guardar la descarga"):
+                writing.write(piece)
+            scan.feed(piece)
+            observer.advance(listed.archivo, len(piece))
+
+        tools.platform.sftp.download(listed.archivo, listed.bytes, keep)
+        with disk_errors("guardar la descarga"):
+            writing.flush()
+            os.fsync(writing.fileno())
+    with disk_errors("guardar la descarga"):
+        partial.replace(staged)
+        sync_folder(staged.parent)
+    return scan.finish()
+
+
+def _staged(task: FileTask) -> Path:
+    if task.staged is None:
+        raise ValueError("the task has no place in staging yet")
+    return task.staged
+
+
+def _take_copy(copy: Path, staged: Path) -> ContentFacts:
+    with disk_errors("leer la copia"):
+        staged.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(copy, staged)
+    return scan_file(staged)
+
+
+def _local_copy(tools: RunTools, task: FileTask) -> Path:
+    """Find the bytes in quarantine or backup; raise :class:`PermanentFailure` where there are none."""
+    folders = tools.platform.folders
+    for row in _wanted_versions(tools, task):
+        digest = row["sha256"]
+        copies = [
+            *folders.quarantine_copies(task.archivo, digest),
+            *folders.loose_backups(task.archivo, digest),
+        ]
+        for copy in copies:
+            if scan_file(copy).sha256 == digest:
+                return copy
+    raise PermanentFailure(
+        f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
+        "pida que lo entreguen otra vez",
+    )
+
+
+def _wanted_versions(tools: RunTools, task: FileTask) -> list[dict[str, Any]]:
+    versions = [dict(row) for row in tools.ledger.versions(task.archivo) if row["sha256"]]
+    newest_first = sorted(versions, key=lambda row: (row["inicio"], row["id"]), reverse=True)
+    current = [row for row in newest_first if row["vigente"] and Estado(row["estado"]) in CURRENT]
+    if task.source is Source.RETRY:
+        return [row for row in newest_first if Estado(row["estado"]) in FAILED] + current
+    return current or newest_first
