@@ -51,6 +51,9 @@ def build_definitions(
         jobs=[job],
         sensors=[build_sensor(settings, job, clock)],
         resources={TOOLS: tools, "io_manager": hand_over},
+        # Backfills from the web UI run in Dagster's own job over the assets, whose default is a process a step:
+        # there the bytes and reservations of the first step would be gone in the second.
+        executor=dg.in_process_executor,
     )
 
 

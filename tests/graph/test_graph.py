@@ -417,3 +417,10 @@ def test_the_ops_that_connect_stand_in_a_pool(pipeline: Pipeline) -> None:
 def _ops(job: Any) -> Iterator[tuple[Any, Any]]:
     for node in job.graph.node_dict["procesar_archivo"].definition.node_dict.values():
         yield node, node.definition
+
+
+def test_a_backfills_run_is_one_process_too(pipeline: Pipeline) -> None:
+    """The web UI's backfills run in Dagster's own job, which would else take a process a step."""
+    repository = build_definitions(pipeline.settings).get_repository_def()
+    jobs = {job.name: job.executor_def.name for job in repository.get_all_jobs()}
+    assert jobs == {JOB: "in_process", "__ASSET_JOB": "in_process"}
