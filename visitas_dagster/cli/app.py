@@ -1,0 +1,109 @@
+"""The command ``visitas`` and its sub-commands: their arguments, options and help.
+
+What is typed belongs here; each command's work stands in its own module, imported when it is called, so that
+``visitas --help`` does not pay for Dagster.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code
+from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
+
+app = typer.Typer(
+    name="visitas",
+    cls=SpanishGroup,
+    help="Lleva los reportes de visitas del servidor SFTP a la base de datos, cada uno exactamente una vez.",
+    options_metavar=OPTIONS,
+    subcommand_metavar=SUBCOMMAND,
+    invoke_without_command=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_command = partial(app.command, cls=SpanishCommand, options_metavar=OPTIONS)
+
+
+@app.callback()
+def _group(context: typer.Context) -> None:
+    """Without a command there is nothing to do but to show which there are."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(WRONG_USE)
+
+
+@_command(help="Crea o actualiza las tablas, las carpetas y la instancia de Dagster.")
+def init() -> None:
+    """Create or upgrade the tables, the folders and Dagster's home."""
+    from visitas_dagster.cli import init as command
+
+    command.run()
+
+
+@_command(help="Una pasada sin el demonio: procesa todo archivo pendiente con corridas de Dagster.")
+def dispatch(
+    limite: Annotated[
+        int | None, typer.Option("--limite", min=1, metavar="N", help="A lo más N archivos en esta pasada.")
+    ] = None,
+    reintentar: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--reintentar",
+            metavar="NOMBRE",
+            help="Toma también este archivo aunque haya fallado; se puede repetir.",
+        ),
+    ] = None,
+) -> None:
+    """Take every pending file."""
+    from visitas_dagster.cli import dispatch as command
+
+    raise typer.Exit(NEEDS_PERSON if command.run(limite, reintentar or []) else DONE)
+
+
+@_command(help="Lo pendiente, lo que corre, lo que falló y lo que está en cuarentena.")
+def status() -> None:
+    """Show what is pending, running, failed and quarantined."""
+    from visitas_dagster.cli import status as command
+
+    command.run()
+
+
+@_command(help="Valida un archivo local y muestra qué pasaría con él; no escribe nada.")
+def check(
+    archivo: Annotated[Path, typer.Argument(metavar="ARCHIVO", help="Ruta del archivo.", show_default=False)],
+) -> None:
+    """Validate one local file."""
+    from visitas_dagster.cli import check as command
+
+    raise typer.Exit(NEEDS_PERSON if command.run(archivo) else DONE)
+
+
+@_command(help="Todo embebido en esta máquina: servidor SFTP con muestras, SQLite, web, sensor. Ctrl-C termina.")
+def demo(
+    puerto: Annotated[
+        int | None,
+        typer.Option("--puerto", min=1, max=65535, metavar="N", help="Puerto de la web; uno libre si no se dice."),
+    ] = None,
+) -> None:
+    """Run the whole platform on loopback."""
+    from visitas_dagster.cli import demo as command
+
+    command.run(puerto)
+
+
+def main() -> None:
+    """Run a command and leave with its exit code; what goes wrong is one line on stderr, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that knows no Spanish letters shows a sign in their place.
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a stream of text, as every program's
+    # Without a handler, what libraries log would go to stderr beside our one line.
+    logging.getLogger().addHandler(logging.NullHandler())
+    sys.exit(exit_code(lambda: app(prog_name="visitas", standalone_mode=False)))

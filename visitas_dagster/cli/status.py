@@ -1,0 +1,74 @@
+"""``visitas status``: what is pending, running, failed and quarantined, at a glance.
+
+The command's output belongs here; the ledger and the listing have their own modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from sqlalchemy import RowMapping
+
+from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.domain.states import Estado
+from visitas_dagster.loading import schema
+from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.resources.platform import Platform
+from visitas_dagster.settings import load_settings
+from visitas_dagster.steps.arrivals import look, owed
+
+MAX_ROWS = 20
+
+
+def run() -> None:
+    """Show it. What the database knows is shown even where the server does not answer."""
+    console = output()
+    with Platform(load_settings()) as platform:
+        schema.require_current(platform.engine)
+        ledger = Ledger(platform.engine, platform.clock)
+        _show_states(console, ledger)
+        _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
+        _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
+        _show_pending(console, platform)
+
+
+def _show_states(console: Console, ledger: Ledger) -> None:
+    totals = ledger.totals()
+    if not totals:
+        console.print("La bitácora está vacía: todavía no se ha procesado ningún archivo.")
+        return
+    print_table(
+        console,
+        "Bitácora",
+        ("estado", ">archivos", ">válidos", ">con error"),
+        [(state(estado.value), *map(number, totals[estado])) for estado in Estado if estado in totals],
+    )
+
+
+def _show_rows(console: Console, title: str, found: Sequence[RowMapping]) -> None:
+    if not found:
+        return
+    print_table(
+        console,
+        title,
+        ("archivo", "estado", ">intentos"),
+        [(text(row["archivo"]), state(row["estado"]), number(row["intentos"])) for row in found],
+    )
+    print_notes(console, [(row["archivo"], row["mensaje"] or "") for row in found])
+    if len(found) == MAX_ROWS:
+        console.print(f"(los {MAX_ROWS} más recientes)")
+
+
+def _show_pending(console: Console, platform: Platform) -> None:
+    platform.settings.require_sftp()
+    observed = look(platform, {})
+    pending = owed(platform, [seen.listed for seen in observed.values()])
+    console.print(
+        f"Servidor SFTP: {counted(len(observed), 'reporte', 'reportes')}, "
+        f"{counted(len(pending), 'pendiente', 'pendientes')}"
+    )
+    for listed in pending[:MAX_ROWS]:
+        console.print(f"  {text(listed.archivo)}  {counted(listed.bytes, 'byte', 'bytes')}")
+    if len(pending) > MAX_ROWS:
+        console.print(f"  … y {number(len(pending) - MAX_ROWS)} más")
