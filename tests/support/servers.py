@@ -462,11 +462,15 @@ class MariaDBServer(LocalDatabaseServer):
         user = ["--user=root"] if running_as_root() else []
         if not data.exists():
             self._install(data, user)
+        temporary = self.folder / "tmp"
+        temporary.mkdir(exist_ok=True)
         return self._spawn(
             [
                 program("mariadbd"),
                 "--no-defaults",
                 *user,
+                # A server that starts sweeps its temporary folder: two that share one lose their tables in use.
+                f"--tmpdir={temporary}",
                 f"--datadir={data}",
                 f"--socket={self._socket}",
                 f"--pid-file={self.folder / 'mariadbd.pid'}",
