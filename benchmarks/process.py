@@ -1,0 +1,109 @@
+"""A whole process under measurement: seconds from its start to its end, and the memory of its tree at the peak.
+
+Starting, sampling and ending it belongs here; what it runs does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+PROJECT: Final = Path(__file__).resolve().parents[1]
+
+_EVERY_S = 0.05
+MIB: Final = 2**20
+
+
+class ProcessError(RuntimeError):
+    """The measured process did not do its work; the message carries the end of what it printed."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One run of a process.
+
+    Attributes:
+        seconds: wall clock, start-up included.
+        cpu_seconds: processor time of the process itself; the rest of the wall clock it waited for servers.
+        peak_mib: resident memory at the peak, MiB: the most that was seen of the whole tree, or the kernel's own
+            high-water mark of the main process, whichever is more.
+        output: what it printed.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    peak_mib: float
+    output: str
+
+
+def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
+    """Run a command from the project's root and measure it.
+
+    Raises:
+        ProcessError: it did not exit with 0.
+    """
+    with tempfile.TemporaryFile("w+") as printed:
+        begin = time.perf_counter()
+        child = psutil.Popen(
+            list(command),
+            cwd=PROJECT,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+        peak, cpu = 0, 0.0
+        while True:
+            try:
+                code = child.wait(timeout=_EVERY_S)
+                break
+            except psutil.TimeoutExpired:
+                peak = max(peak, _tree_bytes(child))
+                cpu = _cpu_seconds(child, cpu)
+        seconds = time.perf_counter() - begin
+        printed.seek(0)
+        output = printed.read()
+    if code:
+        raise ProcessError(f"{' '.join(command)} exited with {code}:\n{output[-3000:]}")
+    return Measured(seconds, cpu, peak / MIB, output)
+
+
+def _tree_bytes(process: psutil.Process) -> int:
+    """Return the tree's memory now, or the main process's own high-water mark where that is more."""
+    total = 0
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for member in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += member.memory_info().rss
+    return max(total, high_water(process.pid))
+
+
+def high_water(pid: int) -> int:
+    """Return the most memory that a process has had resident, in bytes; 0 if it is gone."""
+    # Not getrusage: its figure of a child begins with the parent's own, who holds pandas.
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def forget_high_water() -> None:
+    """Have this process's own high-water mark begin anew from now, where the kernel lets us."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _cpu_seconds(process: psutil.Process, before: float) -> float:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return before
