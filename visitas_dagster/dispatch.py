@@ -6,6 +6,7 @@ does not.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Protocol
 from uuid import uuid4
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import RowMapping
 
 from visitas_dagster.definitions import build_definitions
@@ -27,6 +29,8 @@ from visitas_dagster.sensors.arrivals import run_tags
 from visitas_dagster.settings import Settings
 from visitas_dagster.steps.arrivals import look, owed
 from visitas_dagster.steps.task import Source
+
+log = logging.getLogger("visitas.pasada")
 
 SKIPPED = "OMITIDO"
 """What is shown of a file with which this pass had nothing to do."""
@@ -188,13 +192,22 @@ def _plan(settings: Settings, instance: dg.DagsterInstance, names: list[str]) ->
 
 
 def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan, source: Source) -> None:
-    """Execute one run in this process; its events go to the instance, its console stays quiet."""
-    job.execute_in_process(
-        instance=instance,
-        tags=run_tags(plan, uuid4().hex[:12], source),
-        raise_on_error=False,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-    )
+    """Execute one run in this process; its events go to the instance, its console stays quiet.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C. Without `raise_on_error` Dagster would note it as that run's failure and go on.
+    """
+    try:
+        job.execute_in_process(
+            instance=instance,
+            tags=run_tags(plan, uuid4().hex[:12], source),
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    except Exception as error:
+        # The run stands in the instance as failed, with its reason, and each file's outcome was told by its op.
+        log.debug("the run failed", exc_info=error)
 
 
 def _outcomes(platform: Platform, taken: Sequence[str], recorder: _Recorder) -> list[Outcome]:

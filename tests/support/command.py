@@ -67,30 +67,29 @@ class Visitas:
         }
         self.home = Path(self._environment["VISITAS_HOME"])
 
-    def run(self, *arguments: str, before: Sequence[str] = (), **changes: str | None) -> Ended:
-        """Call it and wait for its end.
+    def run(self, *arguments: str, **changes: str | None) -> Ended:
+        """Call it and wait for its end; `changes` are settings of this call, None takes one away."""
+        return _wait(self._start([str(VISITAS), *arguments], changes))
 
-        Args:
-            arguments: the command line.
-            before: a program with arguments that starts it.
-            changes: settings of this call; None takes one away.
-        """
-        process = self.start(*arguments, before=before, **changes)
-        out, err = process.communicate(timeout=_TIMEOUT_S)
-        return Ended(process.returncode, out, err)
+    def run_as_package(self, *arguments: str) -> Ended:
+        """Call ``python -m visitas_dagster``."""
+        return _wait(self._start([sys.executable, "-m", "visitas_dagster", *arguments], {}))
 
     def run_bound_by_permissions(self, *arguments: str, **changes: str | None) -> Ended:
         """Call it as a user whom the permissions of files bind, also where the tests run as root."""
-        return self.run(*arguments, before=_BOUND if os.geteuid() == 0 else (), **changes)
+        bound = _BOUND if os.geteuid() == 0 else ()
+        return _wait(self._start([*bound, str(VISITAS), *arguments], changes))
 
-    def start(self, *arguments: str, before: Sequence[str] = (), **changes: str | None) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **changes: str | None) -> subprocess.Popen[str]:
         """Call it, its output in pipes; in a session of its own."""
+        return self._start([str(VISITAS), *arguments], changes)
+
+    def _start(self, command: Sequence[str], changes: Mapping[str, str | None]) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*before, str(VISITAS), *arguments],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
             encoding="utf-8",
             cwd=self.folder,
             env=self.environment(**changes),
@@ -123,3 +122,13 @@ class Visitas:
         """Return the environment of a call, as `run` changes it."""
         merged = {**self._environment, **changes}
         return {name: value for name, value in merged.items() if value is not None}
+
+
+def _wait(process: subprocess.Popen[str]) -> Ended:
+    with process:
+        try:
+            out, err = process.communicate(timeout=_TIMEOUT_S)
+        finally:
+            # A command that hangs must not outlive its test.
+            process.kill()
+    return Ended(process.returncode, out, err)

@@ -6,7 +6,6 @@ What is typed belongs here; each command's work stands in its own module, import
 
 from __future__ import annotations
 
-import logging
 import sys
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code
+from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code, notices_to_stderr
 from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
 
 app = typer.Typer(
@@ -104,6 +103,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no Spanish letters shows a sign in their place.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a stream of text, as every program's
-    # Without a handler, what libraries log would go to stderr beside our one line.
-    logging.getLogger().addHandler(logging.NullHandler())
+    notices_to_stderr()
     sys.exit(exit_code(lambda: app(prog_name="visitas", standalone_mode=False)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from visitas_dagster.cli.console import counted, number, output, print_table, state, text
 from visitas_dagster.domain.arrivals import is_report
@@ -56,7 +57,7 @@ def run(path: Path) -> bool:
     except OSError as error:
         raise UsageError(f"ARCHIVO: no se puede leer {path}: {cause(error)}", "revise la ruta") from error
     except LayoutFailure as failure:
-        console.print(f"{text(path.name)}: quedaría {state(Estado.FALLO_LAYOUT.value)}")
+        console.print(Text.assemble(f"{text(path.name)}: quedaría ", state(Estado.FALLO_LAYOUT.value)))
         console.print(text(failure), soft_wrap=True)
         needs_person = True
     else:
@@ -86,7 +87,7 @@ def _judge(path: Path, settings: Settings) -> _Verdict:
 
 def _show(console: Console, path: Path, verdict: _Verdict) -> None:
     facts, valid, invalid = verdict.facts, verdict.valid, verdict.invalid
-    console.print(f"{text(path.name)}: quedaría {state(loaded_state(invalid).value)}")
+    console.print(Text.assemble(f"{text(path.name)}: quedaría ", state(loaded_state(invalid).value)))
     console.print(
         f"{counted(facts.size, 'byte', 'bytes')}, {facts.encoding}; registros: {number(valid + invalid)} = "
         f"{counted(valid, 'válido', 'válidos')} + {number(invalid)} con error"

@@ -1,6 +1,7 @@
 """What the terminal shows: tables, progress bars, and plain lines where the output is no terminal.
 
-Drawing belongs here; what is drawn comes from the commands.
+Drawing belongs here; what is drawn comes from the commands. No string is ever read as markup: names and messages
+come from outside, and colour is put on as `rich.text.Text`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -34,21 +34,25 @@ _PLAIN_WIDTH = 1 << 16
 
 def output() -> Console:
     """The console for results. Without a terminal no line is folded, so that grep finds it whole."""
-    console = Console(highlight=False, emoji=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, width=_PLAIN_WIDTH, no_color=True)
+        console = Console(highlight=False, markup=False, emoji=False, width=_PLAIN_WIDTH, no_color=True)
     return console
 
 
 def text(value: object) -> str:
-    """Text from outside, so that it stays text: no markup, no control characters that move the cursor."""
-    printable = "".join(char if char.isprintable() else "�" for char in str(value))
-    return escape(printable)
+    """Text from outside without the characters that move a cursor or hide others."""
+    return "".join(char if char.isprintable() else "�" for char in str(value))
 
 
-def state(estado: str) -> str:
+def state(estado: str) -> Text:
     """A state in its colour."""
-    return f"[{COLOURS.get(estado, 'white')}]{estado}[/]"
+    return Text(text(estado), COLOURS.get(estado, "white"))
+
+
+def bold(value: object) -> Text:
+    """Text from outside, in bold."""
+    return Text(text(value), "bold")
 
 
 def number(value: int | None) -> str:
@@ -61,14 +65,14 @@ def counted(value: int, one: str, many: str) -> str:
     return f"{number(value)} {one if value == 1 else many}"
 
 
-def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print rows under their headings: drawn on a terminal; one aligned line a row elsewhere.
 
     Args:
         console: where to.
         title: stands above.
         columns: the headings; one that begins with ``>`` is over numbers, set to the right.
-        rows: cells in Rich's markup.
+        rows: the cells, those from outside through :func:`text`.
     """
     if not console.is_terminal:
         _print_plain(console, title, columns, rows)
@@ -81,26 +85,23 @@ def print_table(console: Console, title: str, columns: Sequence[str], rows: Sequ
     console.print(drawn)
 
 
-def _print_plain(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    plain = [
-        [heading.lstrip(">") for heading in columns],
-        *([Text.from_markup(cell).plain for cell in r] for r in rows),
-    ]
+def _print_plain(console: Console, title: str, columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    plain = [[heading.lstrip(">") for heading in columns], *([str(cell) for cell in row] for row in rows)]
     widths = [max(len(row[place]) for row in plain) for place in range(len(columns))]
-    console.print(f"{text(title)}:")
+    console.print(f"{title}:")
     for row in plain:
         cells = [
             cell.rjust(width) if heading[0] == ">" else cell.ljust(width)
             for cell, width, heading in zip(row, widths, columns, strict=True)
         ]
-        console.print("  " + "  ".join(cells).rstrip(), markup=False)
+        console.print("  " + "  ".join(cells).rstrip())
 
 
 def print_notes(console: Console, notes: Sequence[tuple[str, str]]) -> None:
     """Print what there is to say of some files, one line or paragraph each; empty ones are left out."""
     for archivo, note in notes:
         if note:
-            console.print(f"  [bold]{text(archivo)}[/]: {text(note)}")
+            console.print(Text.assemble("  ", bold(archivo), f": {text(note)}"))
 
 
 class Watch:
@@ -111,7 +112,7 @@ class Watch:
         self._console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),

@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
-from visitas_dagster.cli.console import output, print_table, text
+from visitas_dagster.cli.console import bold, output, print_table, text
 from visitas_dagster.demo.run import Demo
 from visitas_dagster.demo.samples import SampleReport
 
@@ -43,7 +44,9 @@ def _show(console: Console, demo: Demo) -> None:
         ("archivo", "qué verá"),
         [(report.name, report.story) for report in demo.reports],
     )
-    console.print(f"\n  Web: [bold]{demo.address}[/]   (activos: {demo.address}/asset-groups)\n", soft_wrap=True)
+    console.print(
+        Text.assemble("\n  Web: ", bold(demo.address), f"   (activos: {demo.address}/asset-groups)\n"), soft_wrap=True
+    )
     settings = os.path.relpath(demo.settings_file)
     console.print("En otra terminal, en esta misma carpeta:", soft_wrap=True)
     for line in (

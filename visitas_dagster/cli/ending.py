@@ -1,10 +1,11 @@
 """How a command ends: its exit code and, where something went wrong, one line on stderr.
 
-Turning whatever a command raises into that line belongs here; the commands do not.
+Turning whatever a command raises into that line belongs here, with all else that goes to stderr; the commands do not.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -47,6 +48,25 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except Exception as error:
         _say(f"error inesperado, {type(error).__name__}: {error}. {_kept(error)}")
         return NEEDS_PERSON
+
+
+def notices_to_stderr() -> None:
+    """Show what our own modules warn of, each notice once; what libraries log stays out of the operator's way."""
+    logging.getLogger().addHandler(logging.NullHandler())
+    for name in ("visitas", "visitas_dagster"):
+        logging.getLogger(name).addHandler(_Notices(logging.WARNING))
+
+
+class _Notices(logging.Handler):
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._shown: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._shown:
+            self._shown.add(message)
+            _say(f"aviso: {message}")
 
 
 def _interrupted(message: str) -> int:

@@ -164,7 +164,7 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
     if number in _REFUSED:
         return PermanentFailure(
             f"VISITAS_DB_URL: {address} no aceptó al usuario {url.username} en «{url.database}»",
-            "revise usuario, clave, permisos y el nombre de la base",
+            "revise usuario, clave, el nombre de la base y los permisos (docs/settings.md)",
         )
     if number == 1049:
         return PermanentFailure(

@@ -10,6 +10,7 @@ import socket
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -186,14 +187,13 @@ def connect(settings: Settings) -> paramiko.SSHClient:
 def _open(client: paramiko.SSHClient, settings: Settings) -> None:
     host, user = settings.require_sftp()
     password = settings.sftp_password.get_secret_value() if settings.sftp_password else None
-    key = str(settings.sftp_key_file) if settings.sftp_key_file else None
+    key = _private_key(settings)
     client.connect(
         host,
         settings.sftp_port,
         username=user,
         password=password,
-        passphrase=password if key else None,
-        key_filename=key,
+        pkey=key,
         allow_agent=key is None and password is None,
         look_for_keys=key is None and password is None,
         timeout=TIMEOUT_S,
@@ -223,6 +223,11 @@ def _load_known_hosts(client: paramiko.SSHClient, settings: Settings) -> None:
         reason = cause(error) if isinstance(error, OSError) else "no es texto en UTF-8"
         raise PermanentFailure(
             f"VISITAS_SFTP_KNOWN_HOSTS: no se puede leer {path}: {reason}", _how_to_trust(settings)
+        ) from error
+    except paramiko.hostkeys.InvalidHostKey as error:
+        raise PermanentFailure(
+            f"VISITAS_SFTP_KNOWN_HOSTS: en {path} no se entiende la línea «{error.line.strip()[:60]}»",
+            "corríjala o quítela",
         ) from error
 
 
@@ -259,8 +264,6 @@ def _connection_failure(error: Exception, settings: Settings, host: str) -> Syst
             return TransientFailure(
                 f"VISITAS_SFTP_HOST: no se encuentra el servidor {host}", "revise el nombre y el DNS"
             )
-        case _ if (wrong_key := _key_failure(settings)) is not None:
-            return wrong_key
         case paramiko.BadAuthenticationType() if settings.sftp_key_file is None and settings.sftp_password:
             return PermanentFailure(
                 f"VISITAS_SFTP_PASSWORD: {address} no admite contraseña, solo {', '.join(error.allowed_types)}",
@@ -305,29 +308,39 @@ def _credential(settings: Settings) -> str:
     return "VISITAS_SFTP_PASSWORD" if settings.sftp_password else "VISITAS_SFTP_PASSWORD o VISITAS_SFTP_KEY_FILE"
 
 
-def _key_failure(settings: Settings) -> PermanentFailure | None:
-    """Return what is wrong with the private key itself, if anything: paramiko's own error may be a later one's."""
+def _private_key(settings: Settings) -> paramiko.PKey | None:
+    """Read the private key; None where none is set.
+
+    It is read here and not by paramiko, which tries a file as one kind of key after the other: the error it raises
+    is the last kind's, also where an earlier one was read and the server refused it.
+    """
     path = settings.sftp_key_file
     if path is None:
         return None
     password = settings.sftp_password.get_secret_value().encode() if settings.sftp_password else None
     try:
-        paramiko.PKey.from_path(path, password)  # type: ignore[arg-type]  # cryptography takes bytes, as the code hands on
+        return _load_key(path, password)
     except OSError as error:
-        return PermanentFailure(
+        raise PermanentFailure(
             f"VISITAS_SFTP_KEY_FILE: no se puede leer {path}: {cause(error)}", "corrija la ruta o los permisos"
-        )
+        ) from error
     except Exception as error:
-        if "not encrypted" in str(error):
-            # The password is the user's own: it has nothing to open here.
-            return None
         if password is None and "password" in str(error).lower():
-            return PermanentFailure(
+            raise PermanentFailure(
                 f"VISITAS_SFTP_KEY_FILE: la llave {path} pide contraseña", "escríbala en VISITAS_SFTP_PASSWORD"
-            )
+            ) from error
         closed = " o VISITAS_SFTP_PASSWORD no la abre" if password is not None else ""
-        return PermanentFailure(
+        raise PermanentFailure(
             f"VISITAS_SFTP_KEY_FILE: {path} no es una llave privada que se pueda leer{closed}",
             "corrija la ruta" + (" o la contraseña" if closed else ""),
-        )
-    return None
+        ) from error
+
+
+def _load_key(path: Path, password: bytes | None) -> paramiko.PKey:
+    try:
+        return paramiko.PKey.from_path(path, password)  # type: ignore[arg-type]  # cryptography takes bytes
+    except Exception as error:
+        if password is None or "not encrypted" not in str(error):
+            raise
+        # The password is the user's own: it has nothing to open here.
+        return paramiko.PKey.from_path(path)
