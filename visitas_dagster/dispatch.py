@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import uuid4
@@ -20,14 +20,16 @@ from sqlalchemy import RowMapping
 from visitas_dagster.definitions import build_definitions
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
+from visitas_dagster.domain.ladder import RUN_RETRIES
 from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
 from visitas_dagster.jobs import JOB
-from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.platform import Clock, Observer, Platform, system_clock
 from visitas_dagster.sensors.arrivals import run_tags
+from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.arrivals import look, owed
+from visitas_dagster.steps.arrivals import look, owed, released
 from visitas_dagster.steps.task import Source
 
 log = logging.getLogger("visitas.pasada")
@@ -55,7 +57,7 @@ class Outcome:
         estado: its state, or :data:`SKIPPED`.
         valid, invalid: records in the tables.
         detail: the reason, the warning; may be empty.
-        unfinished: the load is done, but the backup or the removal from the server is not.
+        unfinished: the load stands, but something after it (backup, removal, a replay) failed.
     """
 
     archivo: str
@@ -76,7 +78,7 @@ class PassResult:
     """What one pass did.
 
     Attributes:
-        outcomes: the files it took, in the order in which they ended.
+        outcomes: the files it took, in the order in which they were asked for.
         arriving: reports on the server that still changed, left for the next pass.
         left: files owed work that ``--limite`` left for the next pass.
     """
@@ -104,91 +106,154 @@ class _Recorder:
         self._observer.done(archivo, estado, detail)
 
 
-def one_pass(
-    settings: Settings,
-    platform: Platform,
-    instance: dg.DagsterInstance,
-    observer: PassObserver,
-    *,
-    limit: int | None = None,
-    insisted: Sequence[str] = (),
-    clock: Clock = system_clock,
-) -> PassResult:
-    """Take every file that is owed work; return what became of each.
+class Passes:
+    """Runs passes over one open platform, in this process, recorded in one Dagster instance."""
 
-    Args:
-        settings: the platform's settings.
-        platform: its open parts, for listing and asking.
-        instance: where the runs are recorded: the web UI's own.
-        observer: is told of everything.
-        limit: files to take at the most.
-        insisted: names taken whatever the ledger says, from quarantine or backup where they left the server.
-        clock: the time source.
+    def __init__(
+        self,
+        settings: Settings,
+        platform: Platform,
+        instance: dg.DagsterInstance,
+        observer: PassObserver,
+        *,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Remember them.
 
-    Raises:
-        UsageError: nobody knows an insisted name.
-        SystemFailure: the server or the database does not answer.
-    """
-    present, wanted, arriving = _choose(platform, observer, insisted)
-    away = _away(platform, insisted, present)
-    names = [listed.archivo for listed in wanted]
-    taken = (away + names)[:limit]
-    recorder = _Recorder(observer)
-    insisting = set(insisted)
-    retries = [archivo for archivo in taken if archivo in insisting]
-    plain = [archivo for archivo in taken if archivo not in insisting]
-    plans = [
-        *((plan, Source.RETRY) for plan in _plan(settings, instance, retries)),
-        *((plan, Source.SERVER) for plan in _plan(settings, instance, plain)),
-    ]
-    observer.planned(len(taken), len(plans))
-    if plans:
-        job = build_definitions(settings, clock=clock, observer=recorder).resolve_job_def(JOB)
+        Args:
+            settings: the platform's settings.
+            platform: its open parts, for listing and asking.
+            instance: where the runs are recorded: the web UI's own.
+            observer: is told of everything.
+            clock: the time source.
+        """
+        self._settings = settings
+        self._platform = platform
+        self._instance = instance
+        self._recorder = _Recorder(observer)
+        self._observer = observer
+        self._clock = clock
+
+    def pending(self, *, limit: int | None = None, insisted: Sequence[str] = ()) -> PassResult:
+        """Take every file that is owed work; return what became of each.
+
+        Args:
+            limit: files to take at the most.
+            insisted: names taken whatever the ledger says, from quarantine or backup where they left the server.
+
+        Raises:
+            UsageError: nobody knows an insisted name.
+            SystemFailure: the server or the database does not answer.
+        """
+        bury_dead_runs(self._instance, self._platform)
+        present, wanted, arriving = self._choose(insisted)
+        self._require_known(name for name in insisted if name not in present)
+        away = [name for name in insisted if name not in present]
+        away += [name for name in released(self._platform, present) if name not in insisted]
+        names = list(dict.fromkeys([*away, *(listed.archivo for listed in wanted)]))
+        taken = names[:limit]
+        by_hand = {*insisted, *away}
+        self._process(
+            [
+                (Source.RETRY, [name for name in taken if name in by_hand]),
+                (Source.SERVER, [name for name in taken if name not in by_hand]),
+            ]
+        )
+        return PassResult(self._outcomes(taken), arriving, len(names) - len(taken))
+
+    def replay(self, names: Sequence[str]) -> PassResult:
+        """Run loaded or failed files again, from the server, the quarantine or the backup.
+
+        Raises:
+            UsageError: nobody knows a name.
+            SystemFailure: the database does not answer.
+        """
+        bury_dead_runs(self._instance, self._platform)
+        names = list(dict.fromkeys(names))
+        self._require_known(names)
+        self._process([(Source.REPLAY, names)])
+        return PassResult(self._outcomes(names))
+
+    def _choose(self, insisted: Sequence[str]) -> tuple[set[str], list[Listed], list[str]]:
+        """Return the names on the server, the files to take, and those that still change."""
+        observed = look(self._platform, {})
+        wait = self._settings.espera_estable_s
+        candidates = {listed.archivo for listed in owed(self._platform, _all(observed), insisted)}
+        if candidates and wait:
+            # A single look cannot tell whether a file stands still: it takes two, by our own clock.
+            self._observer.waiting(wait, len(candidates))
+            time.sleep(wait)
+            observed = look(self._platform, observed)
+        still = settled(observed, wait, self._clock().timestamp())
+        arriving = sorted(candidates & (observed.keys() - {listed.archivo for listed in still}))
+        return set(observed), owed(self._platform, still, insisted), arriving
+
+    def _require_known(self, names: Iterable[str]) -> None:
+        names = list(names)
+        known = self._history.newest(names)
+        for archivo in names:
+            if archivo not in known:
+                raise UsageError(
+                    f"nadie conoce «{archivo}»: no está en el servidor ni en la bitácora",
+                    "escriba el nombre tal como lo muestra: visitas status",
+                )
+
+    @property
+    def _history(self) -> History:
+        return History(self._platform.engine, self._settings.zone)
+
+    def _process(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
+        """Run each group; a file whose run is to be tried again gets that second run in the same pass."""
+        self._run(groups)
+        for _ in range(RUN_RETRIES):
+            again = [(source, [name for name in names if self._is_to_repeat(name)]) for source, names in groups]
+            if not any(names for _, names in again):
+                return
+            self._run(again)
+
+    def _is_to_repeat(self, archivo: str) -> bool:
+        estado, detail = self._recorder.ended.get(archivo, ("", ""))
+        return estado == Estado.EN_PROCESO and bool(detail)
+
+    def _run(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
+        plans = [(plan, source) for source, names in groups for plan in self._plan(names)]
+        self._observer.planned(sum(len(names) for _, names in groups), len(plans))
+        if not plans:
+            return
+        definitions = build_definitions(self._settings, clock=self._clock, observer=self._recorder)
+        job = definitions.resolve_job_def(JOB)
         for plan, source in plans:
-            _execute(job, instance, plan, source)
-    return PassResult(_outcomes(platform, taken, recorder), arriving, len(away) + len(names) - len(taken))
+            _execute(job, self._instance, plan, source)
 
+    def _plan(self, names: list[str]) -> list[RunPlan]:
+        """Register the partitions and group them into runs, in the order of the partitions."""
+        if not names:
+            return []
+        self._instance.add_dynamic_partitions(ARCHIVOS, names)
+        partitions = self._instance.get_dynamic_partitions(ARCHIVOS)
+        return plan_runs(names, partitions, self._settings.archivos_por_corrida)
 
-def _choose(
-    platform: Platform, observer: PassObserver, insisted: Sequence[str]
-) -> tuple[set[str], list[Listed], list[str]]:
-    """Return the names on the server, the files to take, and those that still change."""
-    observed = look(platform, {})
-    wait = platform.settings.espera_estable_s
-    candidates = {listed.archivo for listed in owed(platform, _all(observed), insisted)}
-    if candidates and wait:
-        # A single look cannot tell whether a file stands still: it takes two, by our own clock.
-        observer.waiting(wait, len(candidates))
-        time.sleep(wait)
-        observed = look(platform, observed)
-    still = settled(observed, wait, platform.clock().timestamp())
-    arriving = sorted(candidates & (observed.keys() - {listed.archivo for listed in still}))
-    return set(observed), owed(platform, still, insisted), arriving
+    def _outcomes(self, taken: Sequence[str]) -> list[Outcome]:
+        ended = self._recorder.ended
+        rows = self._history.newest_rows(ended)
+        outcomes = []
+        for archivo in taken:
+            estado, detail = ended.get(archivo, (SKIPPED, "la corrida terminó antes de llegar a este archivo"))
+            row = rows.get(archivo)
+            outcomes.append(
+                Outcome(
+                    archivo,
+                    estado,
+                    *_counts(row, estado),
+                    detail or _message(row, estado),
+                    unfinished=bool(detail) and estado in FINISHED | {Estado.EN_PROCESO},
+                )
+            )
+        return outcomes
 
 
 def _all(observed: dict[str, Observation]) -> list[Listed]:
     return [seen.listed for seen in observed.values()]
-
-
-def _away(platform: Platform, insisted: Sequence[str], present: set[str]) -> list[str]:
-    """Return the insisted names that are not on the server; each must be known to the ledger."""
-    away = [archivo for archivo in dict.fromkeys(insisted) if archivo not in present]
-    known = Ledger(platform.engine, platform.clock).newest(away)
-    for archivo in away:
-        if archivo not in known:
-            raise UsageError(
-                f"nadie conoce «{archivo}»: no está en el servidor ni en la bitácora",
-                "escriba el nombre tal como lo muestra: visitas status",
-            )
-    return away
-
-
-def _plan(settings: Settings, instance: dg.DagsterInstance, names: list[str]) -> list[RunPlan]:
-    """Register the partitions and group them into runs, in the order of the partitions."""
-    if not names:
-        return []
-    instance.add_dynamic_partitions(ARCHIVOS, names)
-    return plan_runs(names, instance.get_dynamic_partitions(ARCHIVOS), settings.archivos_por_corrida)
 
 
 def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan, source: Source) -> None:
@@ -200,7 +265,8 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan,
     try:
         job.execute_in_process(
             instance=instance,
-            tags=run_tags(plan, uuid4().hex[:12], source),
+            # The pass itself repeats what is to be repeated: without it nobody waits for the outcome.
+            tags={**run_tags(plan, uuid4().hex[:12], source), "dagster/max_retries": "0"},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     except DagsterExecutionInterruptedError:
@@ -208,25 +274,6 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan,
     except Exception as error:
         # The run stands in the instance as failed, with its reason, and each file's outcome was told by its op.
         log.debug("the run failed", exc_info=error)
-
-
-def _outcomes(platform: Platform, taken: Sequence[str], recorder: _Recorder) -> list[Outcome]:
-    rows = Ledger(platform.engine, platform.clock).newest_rows(recorder.ended)
-    outcomes = []
-    for archivo in taken:
-        estado, detail = recorder.ended.get(archivo, (SKIPPED, "la corrida terminó antes de llegar a este archivo"))
-        row = rows.get(archivo)
-        counts = _counts(row, estado)
-        outcomes.append(
-            Outcome(
-                archivo,
-                estado,
-                *counts,
-                detail or _message(row, estado),
-                unfinished=bool(detail) and estado in FINISHED,
-            )
-        )
-    return outcomes
 
 
 def _counts(row: RowMapping | None, estado: str) -> tuple[int | None, int | None]:

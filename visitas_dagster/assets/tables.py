@@ -10,7 +10,7 @@ import dagster as dg
 
 from visitas_dagster.assets import checks, metadata
 from visitas_dagster.assets.walk import TOOLS, contained, run_tools, telling, walk
-from visitas_dagster.domain.states import CURRENT
+from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.load import load
 from visitas_dagster.steps.task import FileTask
@@ -69,15 +69,16 @@ def _tell(tools: RunTools, task: FileTask) -> None:
         tools.platform.observer.done(task.archivo, "OMITIDO", task.skipped)
         return
     detail = str(task.failure) if task.failure else task.aviso or ""
-    tools.platform.observer.done(task.archivo, task.estado.value if task.estado else "", detail)
+    # Without a state the ledger could not be asked: its row is still the attempt's.
+    tools.platform.observer.done(task.archivo, (task.estado or Estado.EN_PROCESO).value, detail)
 
 
 def _check_ledger(context: dg.OpExecutionContext, tools: RunTools, tasks: list[FileTask]) -> None:
     entries = {task.entry.id: task for task in tasks if task.entry is not None}
     if not entries:
         return
-    standing = tools.ledger.standing(list(entries))
-    for row in tools.ledger.find_all(list(entries)):
+    standing = tools.history.standing(list(entries))
+    for row in tools.history.find_all(list(entries)):
         if row["estado"] in CURRENT:
             expected = (row["registros_total"], row["registros_validos"], row["registros_invalidos"])
             checks.report(context, checks.ledger(entries[row["id"]], expected, standing[row["id"]]))

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from visitas_dagster.assets import metadata
-from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, SystemFailure, VisitasError
+from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, VisitasError
 from visitas_dagster.steps.archive import record_failure
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
@@ -98,10 +98,9 @@ def telling(context: dg.OpExecutionContext, task: FileTask) -> Iterator[None]:
 
 def _fail(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
     task.failure = failure
-    kind = "FALLO_LAYOUT" if isinstance(failure, LayoutFailure) else "FALLO_SISTEMA"
-    tools.log.error(f"{task.archivo}: {kind}: {failure}")
     try:
         record_failure(tools, task, failure)
     except SystemFailure as second:
         # The row stays EN_PROCESO without a holder, which is what the next pass takes over.
         tools.log.error(f"{task.archivo}: no se pudo anotar el fallo en la bitácora: {second}")
+    tools.log.error(f"{task.archivo}: {task.ended or 'sin anotar'}: {failure}")

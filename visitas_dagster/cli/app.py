@@ -75,6 +75,35 @@ def status() -> None:
     command.run()
 
 
+_Names = Annotated[list[str], typer.Argument(metavar="NOMBRE…", help="Nombres de archivos.", show_default=False)]
+
+
+@_command(help="La historia entera de un archivo: intentos, estados, corridas, mensajes, dónde están sus bytes.")
+def explain(
+    nombre: Annotated[str, typer.Argument(metavar="NOMBRE", help="Nombre del archivo.", show_default=False)],
+) -> None:
+    """Tell a file's whole story."""
+    from visitas_dagster.cli import explain as command
+
+    command.run(nombre)
+
+
+@_command(help="Corre otra vez archivos cargados o fallidos, desde el servidor, la cuarentena o el respaldo.")
+def replay(nombres: _Names) -> None:
+    """Run files again."""
+    from visitas_dagster.cli import dispatch as command
+
+    raise typer.Exit(NEEDS_PERSON if command.replay(nombres) else DONE)
+
+
+@_command(help="Deja que un archivo en cuarentena pase de nuevo: lo toma la siguiente pasada.")
+def release(nombres: _Names) -> None:
+    """Let quarantined files go through again."""
+    from visitas_dagster.cli import release as command
+
+    command.run(nombres)
+
+
 @_command(help="Valida un archivo local y muestra qué pasaría con él; no escribe nada.")
 def check(
     archivo: Annotated[Path, typer.Argument(metavar="ARCHIVO", help="Ruta del archivo.", show_default=False)],

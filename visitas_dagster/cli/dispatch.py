@@ -1,11 +1,12 @@
-"""``visitas dispatch``: one pass, its progress and its final table.
+"""``visitas dispatch`` and ``visitas replay``: one pass, its progress and its final table.
 
 The command's output belongs here; the pass is ``visitas_dagster/dispatch.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,40 +15,48 @@ from visitas_dagster.cli.console import Watch, counted, number, output, print_no
 from visitas_dagster.cli.ending import Interrupted
 from visitas_dagster.loading import schema
 from visitas_dagster.resources.platform import Platform
-from visitas_dagster.settings import Settings, load_settings
+from visitas_dagster.settings import load_settings
 
 if TYPE_CHECKING:
-    from visitas_dagster.dispatch import PassResult
+    from visitas_dagster.dispatch import Passes, PassResult
 
 
 def run(limit: int | None, insisted: Sequence[str]) -> bool:
     """Take every pending file; return whether a file needs a person."""
-    console = output()
+    with _ready() as platform:
+        # Before Dagster comes in, which takes seconds: a server that does not answer is said at once.
+        platform.sftp.list()
+        return _pass(platform, lambda passes: passes.pending(limit=limit, insisted=insisted))
+
+
+def replay(names: Sequence[str]) -> bool:
+    """Run loaded or failed files again; return whether a file needs a person."""
+    with _ready() as platform:
+        return _pass(platform, lambda passes: passes.replay(names))
+
+
+@contextmanager
+def _ready() -> Iterator[Platform]:
     settings = load_settings()
     settings.require_sftp()
     with Platform(settings) as platform:
         platform.folders.ensure()
         schema.require_current(platform.engine)
-        # Before Dagster comes in, which takes seconds: a server that does not answer is said at once.
-        platform.sftp.list()
-        try:
-            result = _pass(settings, platform, console, limit, insisted)
-        except KeyboardInterrupt:
-            raise Interrupted(
-                "interrumpido", "nada se perdió: la siguiente pasada termina lo que quedó a medias"
-            ) from None
-    _show(console, result)
-    return any(outcome.needs_person for outcome in result.outcomes)
+        yield platform
 
 
-def _pass(
-    settings: Settings, platform: Platform, console: Console, limit: int | None, insisted: Sequence[str]
-) -> PassResult:
-    from visitas_dagster.dispatch import one_pass
+def _pass(platform: Platform, work: Callable[[Passes], PassResult]) -> bool:
+    from visitas_dagster.dispatch import Passes
     from visitas_dagster.instance import open_instance
 
-    with open_instance(settings) as instance, Watch(console) as watch:
-        return one_pass(settings, platform, instance, watch, limit=limit, insisted=insisted)
+    console = output()
+    try:
+        with open_instance(platform.settings) as instance, Watch(console) as watch:
+            result = work(Passes(platform.settings, platform, instance, watch))
+    except KeyboardInterrupt:
+        raise Interrupted("interrumpido", "nada se perdió: la siguiente pasada termina lo que quedó a medias") from None
+    _show(console, result)
+    return any(outcome.needs_person for outcome in result.outcomes)
 
 
 def _show(console: Console, result: PassResult) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import RowMapping
 from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import schema
-from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.loading.history import History
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 from visitas_dagster.steps.arrivals import look, owed
@@ -26,14 +26,14 @@ def run() -> None:
     console = output()
     with Platform(load_settings()) as platform:
         schema.require_current(platform.engine)
-        ledger = Ledger(platform.engine, platform.clock)
+        ledger = History(platform.engine, platform.settings.zone)
         _show_states(console, ledger)
         _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
         _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
         _show_pending(console, platform)
 
 
-def _show_states(console: Console, ledger: Ledger) -> None:
+def _show_states(console: Console, ledger: History) -> None:
     totals = ledger.totals()
     if not totals:
         console.print("La bitácora está vacía: todavía no se ha procesado ningún archivo.")

@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
+from visitas_dagster.domain.ladder import Attempt, is_due
 from visitas_dagster.domain.layout import file_pattern
 from visitas_dagster.domain.states import FINISHED, Estado
 
@@ -61,6 +62,7 @@ class Known:
     """The ledger's newest word on a name (the row that was touched last).
 
     Attributes:
+        id: its key.
         archivo: file name.
         bytes, modificado: size and server time of that delivery; None where never listed.
         estado: the row's state.
@@ -68,6 +70,7 @@ class Known:
         aviso: the row's message; on a finished file it tells that the server copy could not be removed.
     """
 
+    id: int
     archivo: str
     bytes: int | None
     modificado: datetime | None
@@ -122,17 +125,23 @@ def natural_key(archivo: str) -> tuple[int, str]:
     return (int(number.group()) if number else -1, archivo)
 
 
-def is_owed(listed: Listed, known: Known | None) -> bool:
+def is_owed(listed: Listed, known: Known | None, attempts: Iterable[Attempt], today: date) -> bool:
     """Whether a pass should take this file (contract §2).
 
     A name or a delivery never seen is owed, and so is one whose run died. A finished one that still stands on
     the server is owed its removal, unless removal was refused (a person must act, ``--reintentar``). A system
-    failure is not retried here: that is the ladder's business.
+    failure is owed what the ladder says.
+
+    Args:
+        listed: the file on the server; it stands still, and nobody works on it.
+        known: the ledger's newest word on the name.
+        attempts: those at that row; asked only for a system failure.
+        today: the day in ``VISITAS_ZONA_HORARIA``.
     """
     if known is None or not known.is_delivery(listed):
         return True
     if known.estado is Estado.FALLO_SISTEMA:
-        return False
+        return is_due(attempts, today)
     if known.estado in FINISHED:
         return not is_unremoved(known.aviso)
     return True

@@ -1,6 +1,7 @@
-"""``bitacora_control``: which content of which name is where on its way, and what came of it.
+"""``bitacora_control`` and ``bitacora_intentos``: the moves of a file's row, from the claim to its outcome.
 
-Reads and writes of the ledger outside the load's transaction belong here; the rows of a file do not.
+Writes of the ledger outside the load's transaction belong here; reading it is ``loading/history.py``, and the rows
+of a file are the transaction's.
 
 A name has at most one *open* row: one that a run has (``EN_PROCESO``) or whose content is still unknown. A new
 attempt takes the open row over, or opens one; once the content is known, the row of that content is the one that
@@ -9,10 +10,11 @@ goes on, and the attempt is counted there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     Connection,
@@ -20,28 +22,26 @@ from sqlalchemy import (
     Engine,
     RowMapping,
     and_,
-    case,
     delete,
-    func,
     insert,
     or_,
     select,
     update,
 )
 
-from visitas_dagster.domain.arrivals import Known, Listed, is_unremoved
+from visitas_dagster.domain.arrivals import Listed, is_unremoved
 from visitas_dagster.domain.content import ContentFacts
-from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, TransientFailure, VisitasError
+from visitas_dagster.domain.ladder import Resultado, runs_again
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
+from visitas_dagster.loading.history import attempts_of
+from visitas_dagster.loading.tables import auditoria
 from visitas_dagster.loading.tables import bitacora_control as ledger
-from visitas_dagster.loading.tables import errores, estadisticas
+from visitas_dagster.loading.tables import bitacora_intentos as tries
 from visitas_dagster.resources.database import reading, writing
 
 MAX_MESSAGE = 4000
 """Characters kept of a message."""
-
-_LOOKUP = 500
-"""Names a query: well below SQLite's and the servers' limits on bound values."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Entry:
         estado, vigente, intentos: as in the contract.
         run_id: the run that has it, or had it last.
         mensaje: what the ledger says of it.
+        attempt: key of the attempt under way in ``bitacora_intentos``; None where none was opened.
     """
 
     id: int
@@ -64,9 +65,10 @@ class Entry:
     intentos: int
     run_id: str | None
     mensaje: str | None
+    attempt: int | None = None
 
     @classmethod
-    def of(cls, row: RowMapping) -> Entry:
+    def of(cls, row: RowMapping, attempt: int | None = None) -> Entry:
         """Read it from a row."""
         return cls(
             row["id"],
@@ -77,6 +79,7 @@ class Entry:
             row["intentos"],
             row["run_id"],
             row["mensaje"],
+            attempt,
         )
 
     @property
@@ -86,117 +89,17 @@ class Entry:
 
 
 class Ledger:
-    """The ledger over an engine, with the clock that dates its entries (naive UTC)."""
+    """The ledger over an engine, with the clock that dates its entries (naive UTC) and the zone of "today"."""
 
-    def __init__(self, engine: Engine, now: Callable[[], datetime]) -> None:
-        """Remember both; nothing is read yet."""
+    def __init__(self, engine: Engine, now: Callable[[], datetime], zone: ZoneInfo) -> None:
+        """Remember them; nothing is read yet."""
         self.engine = engine
         self._now = now
+        self._zone = zone
 
     def now(self) -> datetime:
         """The clock's time, naive UTC, as the ledger stores it."""
         return self._now().astimezone(UTC).replace(tzinfo=None)
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def newest(self, names: Iterable[str]) -> dict[str, Known]:
-        """Return, by name, the row that was touched last; names without a row are left out."""
-        return {archivo: _known(row) for archivo, row in self.newest_rows(names).items()}
-
-    def newest_rows(self, names: Iterable[str]) -> dict[str, RowMapping]:
-        """Return the same rows whole."""
-        names = list(names)
-        found: dict[str, RowMapping] = {}
-        with reading(self.engine) as connection:
-            for start in range(0, len(names), _LOOKUP):
-                chunk = names[start : start + _LOOKUP]
-                rows = connection.execute(
-                    select(ledger).where(ledger.c.archivo.in_(chunk)).order_by(ledger.c.inicio, ledger.c.id)
-                ).mappings()
-                found.update((row["archivo"], row) for row in rows)
-        return found
-
-    def versions(self, archivo: str) -> Sequence[RowMapping]:
-        """Return every row of a name, oldest first."""
-        with reading(self.engine) as connection:
-            return (
-                connection.execute(select(ledger).where(ledger.c.archivo == archivo).order_by(ledger.c.id))
-                .mappings()
-                .all()
-            )
-
-    def totals(self) -> dict[Estado, tuple[int, int, int]]:
-        """Return, by state, the files and the valid and invalid records that stand in the tables for them."""
-        standing = case((ledger.c.vigente, 1), else_=0)
-        with reading(self.engine) as connection:
-            rows = connection.execute(
-                select(
-                    ledger.c.estado,
-                    func.count(),
-                    func.coalesce(func.sum(ledger.c.registros_validos * standing), 0),
-                    func.coalesce(func.sum(ledger.c.registros_invalidos * standing), 0),
-                ).group_by(ledger.c.estado)
-            )
-            return {Estado(state): (count, int(valid), int(invalid)) for state, count, valid, invalid in rows}
-
-    def failed(self, limit: int) -> Sequence[RowMapping]:
-        """Return up to ``limit`` failed rows that nothing newer of their name has made good, newest first."""
-        newer = ledger.alias("newer")
-        made_good = (
-            select(newer.c.id)
-            .where(
-                newer.c.archivo == ledger.c.archivo,
-                newer.c.inicio > ledger.c.inicio,
-                newer.c.estado.in_([state.value for state in CURRENT]),
-            )
-            .exists()
-        )
-        with reading(self.engine) as connection:
-            return (
-                connection.execute(
-                    select(ledger)
-                    .where(ledger.c.estado.in_([state.value for state in FAILED]), ~made_good)
-                    .order_by(ledger.c.inicio.desc(), ledger.c.id.desc())
-                    .limit(limit)
-                )
-                .mappings()
-                .all()
-            )
-
-    def in_states(self, states: Iterable[Estado], limit: int) -> Sequence[RowMapping]:
-        """Return up to ``limit`` rows in these states, the last touched first."""
-        with reading(self.engine) as connection:
-            return (
-                connection.execute(
-                    select(ledger)
-                    .where(ledger.c.estado.in_([state.value for state in states]))
-                    .order_by(ledger.c.inicio.desc(), ledger.c.id.desc())
-                    .limit(limit)
-                )
-                .mappings()
-                .all()
-            )
-
-    def standing(self, entry_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
-        """Count what stands in ``estadisticas`` and ``errores`` for each of these rows."""
-        counts = {entry_id: [0, 0] for entry_id in entry_ids}
-        with reading(self.engine) as connection:
-            for place, table in enumerate((estadisticas, errores)):
-                rows = connection.execute(
-                    select(table.c.archivo_id, func.count())
-                    .where(table.c.archivo_id.in_(list(entry_ids)))
-                    .group_by(table.c.archivo_id)
-                )
-                for entry_id, count in rows:
-                    counts[entry_id][place] = count
-        return {entry_id: (valid, invalid) for entry_id, (valid, invalid) in counts.items()}
-
-    def find_all(self, entry_ids: Sequence[int]) -> Sequence[RowMapping]:
-        """Return rows by their keys."""
-        with reading(self.engine) as connection:
-            return connection.execute(select(ledger).where(ledger.c.id.in_(list(entry_ids)))).mappings().all()
-
-    # -- an attempt ---------------------------------------------------------------------------------------------
 
     def claim(self, archivo: str, run_id: str, listed: Listed | None) -> Entry:
         """Open an attempt: take the name's open row over from a dead run, or open one.
@@ -213,34 +116,48 @@ class Ledger:
             "mensaje": None,
         }
         with writing(self.engine) as connection:
-            open_row = (
-                connection.execute(
-                    select(ledger)
-                    .where(
-                        ledger.c.archivo == archivo,
-                        or_(ledger.c.estado == Estado.EN_PROCESO.value, ledger.c.sha256.is_(None)),
-                    )
-                    .order_by(ledger.c.id.desc())
-                    .limit(1)
-                )
-                .mappings()
-                .first()
-            )
-            if open_row is not None:
-                entry_id = open_row["id"]
-                connection.execute(
-                    update(ledger)
-                    .where(ledger.c.id == entry_id)
-                    .values(**attempt, **delivery, intentos=ledger.c.intentos + 1)
-                )
-            else:
+            open_row = _open_row(connection, archivo)
+            if open_row is None:
                 entry_id = _inserted(
                     connection.execute(
                         insert(ledger).values(archivo=archivo, intentos=1, vigente=False, **attempt, **delivery)
                     )
                 )
+            else:
+                entry_id = open_row["id"]
+                # The answer to an earlier try of this very claim may have been lost: it counts once.
+                more = 0 if open_row["run_id"] == run_id and open_row["fin"] is None else 1
+                connection.execute(
+                    update(ledger)
+                    .where(ledger.c.id == entry_id)
+                    .values(**attempt, **delivery, intentos=ledger.c.intentos + more)
+                )
             _settle_current(connection, archivo, entry_id)
-            return _entry(connection, entry_id)
+            self._consume_release(connection, archivo)
+            return _entry(connection, entry_id, self._open_attempt(connection, entry_id, run_id))
+
+    def _open_attempt(self, connection: Connection, entry_id: int, run_id: str) -> int:
+        """Open the attempt's own row; one that a dead run left open is closed as interrupted."""
+        now = self.now()
+        connection.execute(
+            update(tries)
+            .where(tries.c.archivo_id == entry_id, tries.c.resultado.is_(None))
+            .values(resultado=Resultado.INTERRUMPIDO.value, fin=now, mensaje="la corrida murió sin terminar")
+        )
+        return _inserted(connection.execute(insert(tries).values(archivo_id=entry_id, run_id=run_id, inicio=now)))
+
+    def _consume_release(self, connection: Connection, archivo: str) -> None:
+        """A release is used up by the attempt that it allowed."""
+        versions = select(ledger.c.id).where(ledger.c.archivo == archivo)
+        connection.execute(
+            update(tries)
+            .where(
+                tries.c.resultado == Resultado.LIBERADO.value,
+                tries.c.fin.is_(None),
+                tries.c.archivo_id.in_(versions),
+            )
+            .values(fin=self.now())
+        )
 
     def identify(self, entry: Entry, facts: ContentFacts) -> Entry:
         """Say what the attempt's content is; return the row that goes on.
@@ -250,9 +167,6 @@ class Ledger:
         """
         content = {"sha256": facts.sha256, "bytes": facts.size, "codificacion": facts.encoding}
         with writing(self.engine) as connection:
-            if entry.sha256 == facts.sha256:
-                connection.execute(update(ledger).where(ledger.c.id == entry.id).values(**content))
-                return _entry(connection, entry.id)
             known = (
                 connection.execute(
                     select(ledger).where(ledger.c.archivo == entry.archivo, ledger.c.sha256 == facts.sha256)
@@ -260,16 +174,19 @@ class Ledger:
                 .mappings()
                 .first()
             )
-            if known is not None:
-                return self._go_on_in(connection, entry, Entry.of(known), content)
-            if entry.sha256 is None:
+            if known is not None and known["id"] != entry.id:
+                return self._go_on_in(connection, entry, Entry.of(known, entry.attempt), content)
+            if entry.sha256 in (None, facts.sha256):
                 connection.execute(update(ledger).where(ledger.c.id == entry.id).values(**content))
-                return _entry(connection, entry.id)
+                return _entry(connection, entry.id, entry.attempt)
             return self._split_off(connection, entry, content)
 
     def _go_on_in(self, connection: Connection, entry: Entry, known: Entry, content: dict[str, Any]) -> Entry:
         """Count the attempt in the row of the content that came again."""
-        attempt = connection.execute(select(ledger).where(ledger.c.id == entry.id)).mappings().one()
+        attempt = connection.execute(select(ledger).where(ledger.c.id == entry.id)).mappings().first()
+        if attempt is None:
+            # An earlier try of this very step was committed, and its answer lost.
+            return known
         values = {
             name: attempt[name] for name in ("run_id", "inicio", "modificado_origen") if attempt[name] is not None
         } | content
@@ -277,59 +194,107 @@ class Ledger:
             values |= {"estado": Estado.EN_PROCESO.value, "fin": None, "duracion_ms": None, "mensaje": None}
         own_attempts = attempt["intentos"]
         if entry.sha256 is None:
+            connection.execute(update(tries).where(tries.c.archivo_id == entry.id).values(archivo_id=known.id))
             connection.execute(delete(ledger).where(ledger.c.id == entry.id))
         else:
             own_attempts = 1
-            self._supersede(connection, entry)
+            # Later than the row it leaves behind: the newest row of a name is the one that was touched last.
+            values["inicio"] = self.now()
+            self._supersede(connection, entry, known.id)
         connection.execute(
             update(ledger).where(ledger.c.id == known.id).values(intentos=ledger.c.intentos + own_attempts, **values)
         )
         _settle_current(connection, entry.archivo, known.id)
-        return _entry(connection, known.id)
+        return _entry(connection, known.id, entry.attempt)
 
     def _split_off(self, connection: Connection, entry: Entry, content: dict[str, Any]) -> Entry:
         """Give the new bytes a row of their own; the row of the bytes that a dead run had is set aside."""
         attempt = connection.execute(select(ledger).where(ledger.c.id == entry.id)).mappings().one()
         copied = {name: attempt[name] for name in ("archivo", "run_id", "inicio", "modificado_origen", "estado")}
-        self._supersede(connection, entry)
         new_id = _inserted(
             connection.execute(insert(ledger).values(intentos=1, vigente=False, **{**copied, **content}))
         )
+        self._supersede(connection, entry, new_id)
         _settle_current(connection, entry.archivo, new_id)
-        return _entry(connection, new_id)
+        return _entry(connection, new_id, entry.attempt)
 
-    def _supersede(self, connection: Connection, entry: Entry) -> None:
+    def _supersede(self, connection: Connection, entry: Entry, successor: int) -> None:
+        """Set the bytes of a dead run aside: another delivery came before they were loaded."""
+        connection.execute(update(tries).where(tries.c.id == entry.attempt).values(archivo_id=successor))
         connection.execute(
             update(ledger)
             .where(ledger.c.id == entry.id)
             .values(
                 estado=Estado.FALLO_SISTEMA.value,
+                intentos=ledger.c.intentos - 1,
                 fin=self.now(),
-                mensaje="llegó otra entrega con este nombre antes de cargar ésta; sus bytes están en la cuarentena",
+                mensaje="llegó otra entrega con este nombre antes de cargar ésta; si sus bytes llegaron enteros, "
+                "están en el respaldo",
             )
         )
 
-    def finish(self, entry: Entry, estado: Estado, mensaje: str | None, **columns: Any) -> bool:
-        """Close an attempt that loads nothing; return False where another run has taken it over meanwhile."""
+    def fail(self, entry: Entry, failure: VisitasError) -> Estado | None:
+        """Close an attempt that failed; return the state that the file is in now.
+
+        A layout failure is final. After a system failure the ladder decides: the file stays ``EN_PROCESO`` while
+        its run is to be tried again, and is ``FALLO_SISTEMA`` after that. A version that is loaded stays so
+        whatever befalls a replay of it. None: another run has taken the file over meanwhile.
+        """
         end = self.now()
         with writing(self.engine) as connection:
-            row = connection.execute(
-                select(ledger.c.inicio).where(ledger.c.id == entry.id, ledger.c.run_id == entry.run_id)
-            ).first()
+            row = (
+                connection.execute(select(ledger).where(ledger.c.id == entry.id, ledger.c.run_id == entry.run_id))
+                .mappings()
+                .first()
+            )
             if row is None:
-                return False
+                return None
+            self._close_attempt(connection, entry, _result_of(failure), str(failure))
+            if Entry.of(row).is_loaded:
+                return Estado(row["estado"])
+            estado = self._state_after(connection, entry, failure)
             connection.execute(
                 update(ledger)
                 .where(ledger.c.id == entry.id)
                 .values(
                     estado=estado.value,
                     fin=end,
-                    duracion_ms=elapsed_ms(row.inicio, end),
-                    mensaje=shorten(mensaje),
-                    **columns,
+                    duracion_ms=elapsed_ms(row["inicio"], end),
+                    mensaje=shorten(_told(failure, estado)),
                 )
             )
-            return True
+            return estado
+
+    def _state_after(self, connection: Connection, entry: Entry, failure: VisitasError) -> Estado:
+        if isinstance(failure, LayoutFailure):
+            return Estado.FALLO_LAYOUT
+        attempts = attempts_of(connection, [entry.id], self._zone).get(entry.id, [])
+        today = self._now().astimezone(self._zone).date()
+        return Estado.EN_PROCESO if runs_again(attempts, today) else Estado.FALLO_SISTEMA
+
+    def _close_attempt(
+        self, connection: Connection, entry: Entry, result: Resultado, mensaje: str | None = None
+    ) -> None:
+        close_attempt(connection, entry, result, self.now(), mensaje)
+
+    def failed_versions(self, names: Iterable[str]) -> set[str]:
+        """Return those of the names that have a failed version."""
+        with reading(self.engine) as connection:
+            return {archivo for archivo in names if _failed_row(connection, archivo) is not None}
+
+    def release(self, archivo: str, who: str) -> Estado | None:
+        """Let a failed file go through again: the next pass takes it. None where no failed version is known."""
+        with writing(self.engine) as connection:
+            row = _failed_row(connection, archivo)
+            if row is None:
+                return None
+            connection.execute(
+                insert(tries).values(
+                    archivo_id=row["id"], inicio=self.now(), resultado=Resultado.LIBERADO.value, mensaje=who
+                )
+            )
+            record_audit(connection, self.now(), "LIBERAR", who, {"archivo": archivo, "estado": row["estado"]})
+            return Estado(row["estado"])
 
     def close_known(self, entry: Entry) -> None:
         """Close the attempt of a delivery that changed nothing: its state and numbers stay as they are."""
@@ -342,6 +307,7 @@ class Ledger:
                 .where(ledger.c.id == entry.id)
                 .values(fin=end, duracion_ms=elapsed_ms(row.inicio, end), mensaje=mensaje)
             )
+            self._close_attempt(connection, entry, Resultado.SIN_CAMBIO)
 
     def note(self, entry: Entry, mensaje: str | None) -> None:
         """Write a message on a row, leaving all else."""
@@ -394,16 +360,64 @@ def _inserted(result: CursorResult[Any]) -> int:
     return int(key[0])
 
 
-def _entry(connection: Connection, entry_id: int) -> Entry:
-    return Entry.of(connection.execute(select(ledger).where(ledger.c.id == entry_id)).mappings().one())
+def _entry(connection: Connection, entry_id: int, attempt: int | None) -> Entry:
+    return Entry.of(connection.execute(select(ledger).where(ledger.c.id == entry_id)).mappings().one(), attempt)
 
 
-def _known(row: RowMapping) -> Known:
-    return Known(
-        row["archivo"],
-        row["bytes"],
-        row["modificado_origen"],
-        Estado(row["estado"]),
-        row["fin"],
-        row["mensaje"],
+def _open_row(connection: Connection, archivo: str) -> RowMapping | None:
+    return (
+        connection.execute(
+            select(ledger)
+            .where(
+                ledger.c.archivo == archivo,
+                or_(ledger.c.estado == Estado.EN_PROCESO.value, ledger.c.sha256.is_(None)),
+            )
+            .order_by(ledger.c.id.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
     )
+
+
+def _failed_row(connection: Connection, archivo: str) -> RowMapping | None:
+    return (
+        connection.execute(
+            select(ledger)
+            .where(ledger.c.archivo == archivo, ledger.c.estado.in_([state.value for state in FAILED]))
+            .order_by(ledger.c.inicio.desc(), ledger.c.id.desc())
+            .limit(1)
+        )
+        .mappings()
+        .first()
+    )
+
+
+def close_attempt(
+    connection: Connection, entry: Entry, result: Resultado, now: datetime, mensaje: str | None = None
+) -> None:
+    """Write how an attempt ended, in the transaction that made it so."""
+    connection.execute(
+        update(tries)
+        .where(tries.c.id == entry.attempt)
+        .values(resultado=result.value, fin=now, mensaje=shorten(mensaje))
+    )
+
+
+def record_audit(connection: Connection, now: datetime, operation: str, who: str, detail: dict[str, Any]) -> None:
+    """Write down what a person did by hand."""
+    connection.execute(insert(auditoria).values(momento=now, operacion=operation, quien=who[:128], detalle=detail))
+
+
+def _result_of(failure: VisitasError) -> Resultado:
+    match failure:
+        case LayoutFailure():
+            return Resultado.FALLO_LAYOUT
+        case TransientFailure():
+            return Resultado.FALLO_PASAJERO
+        case _:
+            return Resultado.FALLO_DURADERO
+
+
+def _told(failure: VisitasError, estado: Estado) -> str:
+    return f"{failure} (la corrida se repite)" if estado is Estado.EN_PROCESO else str(failure)

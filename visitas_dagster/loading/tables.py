@@ -177,3 +177,41 @@ periodo_visitantes = Table(
     **_MYSQL,
 )
 """One row: the year and month that ``visitas_anio_actual`` and ``visitas_mes_actual`` stand for."""
+
+bitacora_intentos = Table(
+    "bitacora_intentos",
+    metadata,
+    Column("id", _key(), primary_key=True, autoincrement=True),
+    Column("archivo_id", _key(), ForeignKey("bitacora_control.id", name="fk_intentos_archivo"), nullable=False),
+    Column("run_id", String(36).with_variant(mysql.CHAR(36), "mysql")),
+    Column("inicio", _moment(), nullable=False),
+    Column("fin", _moment()),
+    Column("resultado", String(32)),
+    Column("mensaje", Text),
+    Index("ix_intentos_archivo", "archivo_id", "id"),
+    Index("ix_intentos_resultado", "resultado", "fin"),
+    **_MYSQL,
+)
+"""One row per attempt at a content: ``bitacora_control`` counts them, this tells them. Where a file stands on the
+ladder of retries follows from these rows alone."""
+
+olvidados = Table(
+    "olvidados",
+    metadata,
+    Column("huella", _digest(), primary_key=True),
+    Column("momento", _moment(), nullable=False),
+    **_MYSQL,
+)
+"""The addresses that were erased, as keyed digests: enough to mask them in a later replay, too little to read them."""
+
+auditoria = Table(
+    "auditoria",
+    metadata,
+    Column("id", _key(), primary_key=True, autoincrement=True),
+    Column("momento", _moment(), nullable=False),
+    Column("operacion", String(32), nullable=False),
+    Column("quien", String(128), nullable=False),
+    Column("detalle", JSON, nullable=False),
+    **_MYSQL,
+)
+"""What persons did by hand that changes what is kept: releases, replays, erasures."""

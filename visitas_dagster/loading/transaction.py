@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
 from visitas_dagster.domain.visitors import tally
-from visitas_dagster.loading.ledger import Entry, elapsed_ms, lock_entry
+from visitas_dagster.loading.ledger import Entry, close_attempt, elapsed_ms, lock_entry
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
@@ -304,6 +305,7 @@ class _Load:
         if replaced is not None:
             values["reemplaza_a"] = replaced
         self.connection.execute(update(ledger).where(ledger.c.id == self.entry.id).values(**values))
+        close_attempt(self.connection, self.entry, Resultado.CARGADO, end, values["mensaje"])
         return Loaded(
             loaded.estado,
             loaded.valid,

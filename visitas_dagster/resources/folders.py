@@ -6,8 +6,10 @@ Durable writes, copies and look-ups of report files belong here; when a file mov
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -81,9 +83,62 @@ class Folders:
         """The loose backups of one content of a name, newest first."""
         return sorted(self.backup.glob(f"????????/{_glob_escape(_with_digest(archivo, sha256))}"), reverse=True)
 
-    def clear_run(self, run_id: str) -> None:
-        """Remove a run's staging folder with all that is left in it."""
-        shutil.rmtree(self.staging / run_id, ignore_errors=True)
+    def zips(self) -> list[Path]:
+        """The sealed backups, newest first."""
+        return sorted(self.backup.glob("backup_????????.zip"), reverse=True)
+
+    @staticmethod
+    def name_in_zip(archivo: str, sha256: str) -> str:
+        """What one content of a name is called inside a sealed backup."""
+        return _with_digest(archivo, sha256)
+
+
+_ALIVE = ".viva"
+_YOUNG_S = 60
+
+
+class RunFolder:
+    """A run's folder under ``staging/``, locked for as long as its process lives.
+
+    A process that dies leaves the folder behind with a free lock: that is how the next pass tells a dead run
+    from a slow one, without a clock and without asking for process ids, which are used again.
+    """
+
+    def __init__(self, folders: Folders, run_id: str) -> None:
+        """Create the folder and lock it; disk errors come out as failures."""
+        self.path = folders.staging / run_id
+        with disk_errors("crear la carpeta de la corrida"):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def close(self) -> None:
+        """Remove the folder with all that is left in it, then free it; harmless twice."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
+
+
+def dead_run_folders(folders: Folders) -> Iterator[Path]:
+    """Yield the folders of runs whose process died, each locked while the caller has it."""
+    for path in sorted(folders.staging.iterdir()) if folders.staging.is_dir() else []:
+        if path == folders.locks or not path.is_dir():
+            continue
+        try:
+            lock = os.open(path / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            # Its run is just being born, or an old one's folder was only half removed.
+            if time.time() - path.stat().st_mtime < _YOUNG_S:
+                continue
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield path
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(lock)
 
 
 def _with_digest(archivo: str, sha256: str) -> str:

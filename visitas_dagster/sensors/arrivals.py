@@ -24,8 +24,9 @@ from visitas_dagster.domain.failures import TransientFailure
 from visitas_dagster.jobs import JOB
 from visitas_dagster.partitions import ARCHIVOS, archivos
 from visitas_dagster.resources.platform import Clock, Platform
+from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.arrivals import look, owed
+from visitas_dagster.steps.arrivals import look, owed, released
 from visitas_dagster.steps.task import Source
 
 SENSOR = "sensor_archivos"
@@ -41,18 +42,20 @@ class Cursor:
     Attributes:
         observed: the reports seen, and since when they stand still.
         asked: by name, the batch in which a run was asked for this very delivery.
+        released: by name, the batch in which a run was asked for a file that a person let go through again.
     """
 
     observed: dict[str, Observation] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
+    released: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
         """Read it; a cursor that cannot be read (an older version's) starts anew, which costs one wait."""
         try:
-            entries = json.loads(text or "{}")
-            cursor = cls()
-            for archivo, (size, mtime, since, batch) in entries.items():
+            saved = json.loads(text or "{}")
+            cursor = cls(released=dict(saved.get("liberados", {})))
+            for archivo, (size, mtime, since, batch) in saved.get("vistos", {}).items():
                 cursor.observed[archivo] = Observation(Listed(archivo, size, mtime), since)
                 if batch:
                     cursor.asked[archivo] = batch
@@ -64,8 +67,11 @@ class Cursor:
         """Write it, one short list a file: only what is on the server stands in it."""
         return json.dumps(
             {
-                archivo: [seen.listed.bytes, seen.listed.mtime, seen.since, self.asked.get(archivo)]
-                for archivo, seen in self.observed.items()
+                "vistos": {
+                    archivo: [seen.listed.bytes, seen.listed.mtime, seen.since, self.asked.get(archivo)]
+                    for archivo, seen in self.observed.items()
+                },
+                "liberados": self.released,
             },
             separators=(",", ":"),
         )
@@ -107,36 +113,42 @@ def tick(instance: dg.DagsterInstance, cursor_text: str | None, platform: Platfo
     """Do one tick. A server that is down skips it with a reason; a refused login or a changed key fails it."""
     cursor = Cursor.load(cursor_text)
     try:
+        bury_dead_runs(instance, platform)
         cursor.look(platform)
-        files = cursor.settled(
-            platform.settings.espera_estable_s, platform.clock().timestamp(), batches_in_flight(instance)
-        )
+        in_flight = batches_in_flight(instance)
+        files = cursor.settled(platform.settings.espera_estable_s, platform.clock().timestamp(), in_flight)
         wanted = [listed.archivo for listed in owed(platform, files)][:MAX_FILES_A_TICK]
+        again = [
+            archivo for archivo in released(platform, cursor.observed) if cursor.released.get(archivo) not in in_flight
+        ]
     except TransientFailure as failure:
         return dg.SkipReason(str(failure))
-    if not wanted:
+    cursor.released = {archivo: batch for archivo, batch in cursor.released.items() if batch in in_flight}
+    if not wanted and not again:
         return dg.SensorResult(
             skip_reason=f"{len(cursor.observed)} archivos en el servidor, ninguno nuevo y quieto",
             cursor=cursor.dump(),
         )
     known = instance.get_dynamic_partitions(ARCHIVOS)
     known_set = set(known)
-    new = [archivo for archivo in wanted if archivo not in known_set]
-    plans = plan_runs(wanted, [*known, *new], platform.settings.archivos_por_corrida)
-    requests = [_request(plan, cursor.asked) for plan in plans]
+    new = [archivo for archivo in (*wanted, *again) if archivo not in known_set]
+    partitions, per_run = [*known, *new], platform.settings.archivos_por_corrida
     return dg.SensorResult(
-        run_requests=requests,
+        run_requests=[
+            *(_request(plan, Source.SERVER, cursor.asked) for plan in plan_runs(wanted, partitions, per_run)),
+            *(_request(plan, Source.RETRY, cursor.released) for plan in plan_runs(again, partitions, per_run)),
+        ],
         dynamic_partitions_requests=[archivos.build_add_request(new)] if new else [],
         cursor=cursor.dump(),
     )
 
 
-def _request(plan: RunPlan, asked: dict[str, str]) -> dg.RunRequest:
+def _request(plan: RunPlan, source: Source, asked: dict[str, str]) -> dg.RunRequest:
     batch = uuid4().hex[:12]
     asked.update(dict.fromkeys(plan.archivos, batch))
     if len(plan.archivos) == 1:
-        return dg.RunRequest(partition_key=plan.start, tags={BATCH_TAG: batch, ORIGIN_TAG: Source.SERVER.value})
-    return dg.RunRequest(tags=run_tags(plan, batch, Source.SERVER))
+        return dg.RunRequest(partition_key=plan.start, tags={BATCH_TAG: batch, ORIGIN_TAG: source.value})
+    return dg.RunRequest(tags=run_tags(plan, batch, source))
 
 
 def build_sensor(settings: Settings, job: Any, clock: Clock) -> dg.SensorDefinition:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from visitas_dagster.domain.arrivals import UNREMOVED
-from visitas_dagster.domain.failures import PermanentFailure, SystemFailure
-from visitas_dagster.domain.states import FINISHED, Estado
+from visitas_dagster.domain.content import scan_file
+from visitas_dagster.domain.failures import PermanentFailure, VisitasError
+from visitas_dagster.domain.states import FAILED, FINISHED, Estado
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
 from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps.task import FileTask
@@ -42,6 +43,9 @@ def archive(tools: RunTools, task: FileTask) -> None:
 def _archive(tools: RunTools, task: FileTask) -> None:
     if task.staged is None or task.facts is None or not task.staged.is_file():
         return
+    if task.failure is not None and task.estado not in FAILED:
+        # To be run again, or a replay that failed over a version that stands: nothing moves.
+        return
     digest = task.facts.sha256
     folders = tools.platform.folders
     if task.estado is Estado.FALLO_SISTEMA:
@@ -59,9 +63,9 @@ def _archive(tools: RunTools, task: FileTask) -> None:
 
 
 def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
-    """Keep the bytes in the backup; a replay from there needs no second copy."""
+    """Keep the bytes in the backup; where they are there already, under whatever day, one copy is enough."""
     folders = tools.platform.folders
-    if task.listed is None and folders.loose_backups(task.archivo, digest):
+    if any(scan_file(copy).sha256 == digest for copy in folders.loose_backups(task.archivo, digest)):
         return
     if task.staged is not None:
         keep_copy(task.staged, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
@@ -86,8 +90,7 @@ def _remove(tools: RunTools, task: FileTask) -> None:
         tools.log.info(f"{task.archivo}: ya no estaba en el servidor")
 
 
-def record_failure(tools: RunTools, task: FileTask, failure: SystemFailure | Exception) -> None:
-    """Write a file's failure into the ledger, if it has a row that is not loaded; the bytes follow in archive."""
-    if task.entry is None or task.estado is None or task.entry.is_loaded:
-        return
-    tools.ledger.finish(task.entry, task.estado, str(failure))
+def record_failure(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
+    """Write a file's failure into the ledger, and take from it the state that follows; the bytes go in archive."""
+    if task.entry is not None:
+        task.ended = tools.ledger.fail(task.entry, failure)

@@ -10,7 +10,7 @@ from contextlib import closing
 
 from visitas_dagster.domain.arrivals import Known, Listed, Observation, is_owed, is_report, observe
 from visitas_dagster.domain.states import Estado
-from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.loading.history import History
 from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.resources.platform import Platform
 
@@ -37,14 +37,26 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
     Raises:
         SystemFailure: the database does not answer.
     """
-    known = Ledger(platform.engine, platform.clock).newest(listed.archivo for listed in files)
+    history = History(platform.engine, platform.settings.zone)
+    known = history.newest(listed.archivo for listed in files)
+    failed = [entry.id for entry in known.values() if entry.estado is Estado.FALLO_SISTEMA]
+    attempts = history.attempts(failed) if failed else {}
+    today = platform.today()
+
+    def wanted(listed: Listed) -> bool:
+        entry = known.get(listed.archivo)
+        return listed.archivo in insisted or is_owed(listed, entry, attempts.get(entry.id, []) if entry else [], today)
+
     with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
         return [
-            listed
-            for listed in files
-            if not _is_at_work(known.get(listed.archivo), reservations)
-            and (listed.archivo in insisted or is_owed(listed, known.get(listed.archivo)))
+            listed for listed in files if wanted(listed) and not _is_at_work(known.get(listed.archivo), reservations)
         ]
+
+
+def released(platform: Platform, present: Collection[str]) -> list[str]:
+    """Return the names that a person let go through again and that are not on the server."""
+    names = History(platform.engine, platform.settings.zone).released()
+    return [archivo for archivo in names if archivo not in present]
 
 
 def _is_at_work(known: Known | None, reservations: Reservations) -> bool:

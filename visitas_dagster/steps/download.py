@@ -14,6 +14,7 @@ from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
+from visitas_dagster.resources.copies import LocalCopy, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps.task import FileTask, Source
@@ -36,7 +37,12 @@ def download(tools: RunTools, task: FileTask) -> None:
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
         return
-    copy = None if task.listed else _local_copy(tools, task)
+    copy = None if task.listed else find_copy(tools.platform.folders, task.archivo, _wanted_digests(tools, task))
+    if copy is None and task.listed is None:
+        raise PermanentFailure(
+            f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
+            "pida que lo entreguen otra vez",
+        )
     listed = task.listed
     task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed))
     tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
@@ -106,33 +112,18 @@ def _staged(task: FileTask) -> Path:
     return task.staged
 
 
-def _take_copy(copy: Path, staged: Path) -> ContentFacts:
-    with disk_errors("leer la copia"):
-        staged.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(copy, staged)
+def _take_copy(copy: LocalCopy, staged: Path) -> ContentFacts:
+    with disk_errors("leer la copia"), copy.open() as reading, staged.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
     return scan_file(staged)
 
 
-def _local_copy(tools: RunTools, task: FileTask) -> Path:
-    """Find the bytes in quarantine or backup; raise :class:`PermanentFailure` where there are none."""
-    folders = tools.platform.folders
-    for row in _wanted_versions(tools, task):
-        digest = row["sha256"]
-        copies = [
-            *folders.quarantine_copies(task.archivo, digest),
-            *folders.loose_backups(task.archivo, digest),
-        ]
-        for copy in copies:
-            if scan_file(copy).sha256 == digest:
-                return copy
-    raise PermanentFailure(
-        f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
-        "pida que lo entreguen otra vez",
-    )
+def _wanted_digests(tools: RunTools, task: FileTask) -> list[str]:
+    return [row["sha256"] for row in _wanted_versions(tools, task)]
 
 
 def _wanted_versions(tools: RunTools, task: FileTask) -> list[dict[str, Any]]:
-    versions = [dict(row) for row in tools.ledger.versions(task.archivo) if row["sha256"]]
+    versions = [dict(row) for row in tools.history.versions(task.archivo) if row["sha256"]]
     newest_first = sorted(versions, key=lambda row: (row["inicio"], row["id"]), reverse=True)
     current = [row for row in newest_first if row["vigente"] and Estado(row["estado"]) in CURRENT]
     if task.source is Source.RETRY:

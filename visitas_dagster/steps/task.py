@@ -11,7 +11,7 @@ from pathlib import Path
 
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts
-from visitas_dagster.domain.failures import LayoutFailure, VisitasError
+from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.ledger import Entry
 from visitas_dagster.loading.prepared import Prepared
@@ -43,6 +43,7 @@ class FileTask:
         prepared: the validated records.
         loaded: what the transaction did.
         failure: why it goes no further.
+        ended: the state that the ledger gave it after a failure; None where it could not be asked.
         skipped: why this run has nothing to do with it (somebody else has it, or it is gone).
         aviso: what a person should know of a file that is done.
     """
@@ -56,6 +57,7 @@ class FileTask:
     prepared: Prepared | None = None
     loaded: Loaded | None = None
     failure: VisitasError | None = None
+    ended: Estado | None = None
     skipped: str | None = None
     aviso: str | None = None
 
@@ -83,10 +85,8 @@ class FileTask:
         """The state that it ends in, as far as this run got; None where it did nothing."""
         if self.skipped is not None:
             return None
-        if isinstance(self.failure, LayoutFailure):
-            return Estado.FALLO_LAYOUT
         if self.failure is not None:
-            return Estado.FALLO_SISTEMA
+            return self.ended
         if self.loaded is not None:
             return self.loaded.estado
         return self.entry.estado if self.entry is not None else None

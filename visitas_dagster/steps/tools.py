@@ -20,9 +20,11 @@ from tenacity import (
 )
 
 from visitas_dagster.domain.failures import SystemFailure, TransientFailure
+from visitas_dagster.loading.history import History
 from visitas_dagster.loading.ledger import Entry, Ledger
 from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.loading.writers import RowWriter, choose_writer
+from visitas_dagster.resources.folders import RunFolder
 from visitas_dagster.resources.platform import Platform
 
 T = TypeVar("T")
@@ -45,9 +47,11 @@ class RunTools:
         self.platform = platform
         self.run_id = run_id
         self.log = log
+        self._folder: RunFolder | None = None
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Create the run's folder: from here on the run counts as alive."""
+        self._folder = RunFolder(self.platform.folders, self.run_id)
         return self
 
     def __exit__(
@@ -59,7 +63,12 @@ class RunTools:
     @cached_property
     def ledger(self) -> Ledger:
         """The ledger."""
-        return Ledger(self.platform.engine, self.platform.clock)
+        return Ledger(self.platform.engine, self.platform.clock, self.platform.settings.zone)
+
+    @cached_property
+    def history(self) -> History:
+        """The ledger, for reading."""
+        return History(self.platform.engine, self.platform.settings.zone)
 
     @cached_property
     def reservations(self) -> Reservations:
@@ -75,7 +84,8 @@ class RunTools:
         """Give the names back and clear the run's staging folder; harmless twice."""
         if "reservations" in self.__dict__:
             self.reservations.close()
-        self.platform.folders.clear_run(self.run_id)
+        if self._folder is not None:
+            self._folder.close()
 
     def retried(self, what: str, entry: Entry | None, call: Callable[[], T]) -> T:
         """Call, and call again after a passing fault: ``VISITAS_REINTENTOS`` times, waiting longer each time.

@@ -1,0 +1,39 @@
+"""``visitas release``: lets quarantined files go through again at the next pass.
+
+The command's output belongs here; what a release means to the ladder is ``domain/ladder.py``.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Sequence
+
+from visitas_dagster.cli.console import output, state, text
+from visitas_dagster.domain.failures import UsageError
+from visitas_dagster.loading import schema
+from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.resources.platform import Platform
+from visitas_dagster.settings import load_settings
+
+
+def run(names: Sequence[str]) -> None:
+    """Release each name; raise :class:`UsageError` for one without a failed version, before any is released."""
+    console = output()
+    with Platform(load_settings()) as platform:
+        schema.require_current(platform.engine)
+        ledger = Ledger(platform.engine, platform.clock, platform.settings.zone)
+        failed = ledger.failed_versions(names)
+        for archivo in names:
+            if archivo not in failed:
+                raise UsageError(f"«{archivo}» no tiene una versión fallida", "véalas con: visitas status")
+        for archivo in dict.fromkeys(names):
+            estado = ledger.release(archivo, operator())
+            console.print(f"{text(archivo)} ({state(estado or '')}) queda libre: la siguiente pasada lo toma.")
+
+
+def operator() -> str:
+    """Who types, for the audit trail; a user id without a name is still somebody."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "desconocido"

@@ -1,0 +1,68 @@
+"""Where the bytes of a delivery are on this machine: quarantine, loose backups, sealed zips.
+
+Finding and opening them belongs here; putting them there does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from visitas_dagster.resources.folders import Folders
+
+
+@dataclass(frozen=True)
+class LocalCopy:
+    """One copy of one content of a name.
+
+    Attributes:
+        path: the file, or the zip that holds it.
+        member: its name inside the zip; None for a loose file.
+    """
+
+    path: Path
+    member: str | None = None
+
+    def __str__(self) -> str:
+        """Where it is, as an operator would look for it."""
+        return f"{self.path}" if self.member is None else f"{self.path} ({self.member})"
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open it for reading; errors of the disk pass through."""
+        if self.member is None:
+            with self.path.open("rb") as stream:
+                yield stream
+        else:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as stream:
+                yield stream
+
+    def sha256(self) -> str:
+        """Read it all; return its digest."""
+        with self.open() as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]  # a zip's stream will do
+
+
+def copies(folders: Folders, archivo: str, sha256: str) -> Iterator[LocalCopy]:
+    """Yield the places where one content of a name is kept: quarantine, loose backups, zips, the newest first."""
+    for path in (*folders.quarantine_copies(archivo, sha256), *folders.loose_backups(archivo, sha256)):
+        yield LocalCopy(path)
+    member = folders.name_in_zip(archivo, sha256)
+    for path in folders.zips():
+        with zipfile.ZipFile(path) as archive:
+            if member in archive.namelist():
+                yield LocalCopy(path, member)
+
+
+def find_copy(folders: Folders, archivo: str, digests: Sequence[str]) -> LocalCopy | None:
+    """Return the first copy whose bytes are what its digest says, in the order of the digests wanted."""
+    for digest in digests:
+        for copy in copies(folders, archivo, digest):
+            if copy.sha256() == digest:
+                return copy
+    return None

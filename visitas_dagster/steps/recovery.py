@@ -1,0 +1,43 @@
+"""What dead runs left behind: their folders under ``staging/``, and the whole files in them.
+
+Finding and clearing it belongs here; taking their files over is the claim's work, and telling Dagster is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from visitas_dagster.domain.arrivals import is_report
+from visitas_dagster.domain.content import scan_file
+from visitas_dagster.resources.folders import dead_run_folders, disk_errors, keep_copy
+from visitas_dagster.resources.platform import Platform
+
+log = logging.getLogger("visitas.recuperacion")
+
+
+def clear_dead_runs(platform: Platform) -> list[str]:
+    """Empty ``staging/`` of what dead runs left; return their run ids.
+
+    A file that had arrived whole goes to the backup first: its sender may have put another under its name since.
+
+    Raises:
+        SystemFailure: the disk failed.
+    """
+    dead = []
+    with disk_errors("limpiar staging"):
+        for folder in dead_run_folders(platform.folders):
+            for path in _whole_files(platform, folder):
+                digest = scan_file(path).sha256
+                keep_copy(path, platform.folders.backed_up(path.name, digest, platform.today()), digest)
+            shutil.rmtree(folder)
+            dead.append(folder.name)
+            log.warning(f"la corrida {folder.name} había muerto; su carpeta en staging quedó limpia")
+    return dead
+
+
+def _whole_files(platform: Platform, folder: Path) -> list[Path]:
+    """The downloads that were renamed into place; partial ones and intermediate files have other names."""
+    pattern = platform.settings.patron_archivo
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and is_report(path.name, pattern)]
