@@ -29,7 +29,7 @@ from visitas_dagster.resources.platform import Clock, Observer, Platform, system
 from visitas_dagster.sensors.arrivals import run_tags
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.arrivals import look, owed, released
+from visitas_dagster.steps.arrivals import away, look, owed
 from visitas_dagster.steps.task import Source
 
 log = logging.getLogger("visitas.pasada")
@@ -148,15 +148,14 @@ class Passes:
         bury_dead_runs(self._instance, self._platform)
         present, wanted, arriving = self._choose(insisted)
         self._require_known(name for name in insisted if name not in present)
-        away = [name for name in insisted if name not in present]
-        away += [name for name in released(self._platform, present) if name not in insisted]
-        names = list(dict.fromkeys([*away, *(listed.archivo for listed in wanted)]))
+        absent = [name for name in insisted if name not in present] + away(self._platform, present)
+        names = list(dict.fromkeys([*absent, *(listed.archivo for listed in wanted)]))
         taken = names[:limit]
-        by_hand = {*insisted, *away}
+        by_copy = {*insisted, *absent}
         self._process(
             [
-                (Source.RETRY, [name for name in taken if name in by_hand]),
-                (Source.SERVER, [name for name in taken if name not in by_hand]),
+                (Source.RETRY, [name for name in taken if name in by_copy]),
+                (Source.SERVER, [name for name in taken if name not in by_copy]),
             ]
         )
         return PassResult(self._outcomes(taken), arriving, len(names) - len(taken))

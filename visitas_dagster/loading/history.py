@@ -142,6 +142,14 @@ class History:
                 .all()
             )
 
+    def unfinished(self) -> list[str]:
+        """Return the names with a version ``EN_PROCESO``, whether a run has it or died over it."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(ledger.c.archivo).where(ledger.c.estado == Estado.EN_PROCESO.value).order_by(ledger.c.id)
+            )
+            return list(dict.fromkeys(row.archivo for row in rows))
+
     def released(self) -> list[str]:
         """Return the names that a person let go through again and that no run has taken yet."""
         with reading(self.engine) as connection:

@@ -136,8 +136,27 @@ class Ledger:
             self._consume_release(connection, archivo)
             return _entry(connection, entry_id, self._open_attempt(connection, entry_id, run_id))
 
+    def claim_open(self, archivo: str, run_id: str) -> Entry | None:
+        """Open an attempt at a name whose bytes are nowhere: at its open row, or none where it has none.
+
+        Either way a release of it is used up: what is nowhere would be asked for again at every pass.
+        """
+        with writing(self.engine) as connection:
+            is_open = _open_row(connection, archivo) is not None
+            if not is_open:
+                self._consume_release(connection, archivo)
+        return self.claim(archivo, run_id, None) if is_open else None
+
     def _open_attempt(self, connection: Connection, entry_id: int, run_id: str) -> int:
         """Open the attempt's own row; one that a dead run left open is closed as interrupted."""
+        own = connection.execute(
+            select(tries.c.id).where(
+                tries.c.archivo_id == entry_id, tries.c.run_id == run_id, tries.c.resultado.is_(None)
+            )
+        ).scalar()
+        if own is not None:
+            # The answer to an earlier try of this very claim was lost.
+            return int(own)
         now = self.now()
         connection.execute(
             update(tries)

@@ -26,7 +26,7 @@ from visitas_dagster.partitions import ARCHIVOS, archivos
 from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.arrivals import look, owed, released
+from visitas_dagster.steps.arrivals import away, look, owed
 from visitas_dagster.steps.task import Source
 
 SENSOR = "sensor_archivos"
@@ -42,19 +42,19 @@ class Cursor:
     Attributes:
         observed: the reports seen, and since when they stand still.
         asked: by name, the batch in which a run was asked for this very delivery.
-        released: by name, the batch in which a run was asked for a file that a person let go through again.
+        away: by name, the batch in which a run was asked for a file that is owed work and not on the server.
     """
 
     observed: dict[str, Observation] = field(default_factory=dict)
     asked: dict[str, str] = field(default_factory=dict)
-    released: dict[str, str] = field(default_factory=dict)
+    away: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def load(cls, text: str | None) -> Cursor:
         """Read it; a cursor that cannot be read (an older version's) starts anew, which costs one wait."""
         try:
             saved = json.loads(text or "{}")
-            cursor = cls(released=dict(saved.get("liberados", {})))
+            cursor = cls(away=dict(saved.get("ausentes", {})))
             for archivo, (size, mtime, since, batch) in saved.get("vistos", {}).items():
                 cursor.observed[archivo] = Observation(Listed(archivo, size, mtime), since)
                 if batch:
@@ -71,7 +71,7 @@ class Cursor:
                     archivo: [seen.listed.bytes, seen.listed.mtime, seen.since, self.asked.get(archivo)]
                     for archivo, seen in self.observed.items()
                 },
-                "liberados": self.released,
+                "ausentes": self.away,
             },
             separators=(",", ":"),
         )
@@ -118,12 +118,10 @@ def tick(instance: dg.DagsterInstance, cursor_text: str | None, platform: Platfo
         in_flight = batches_in_flight(instance)
         files = cursor.settled(platform.settings.espera_estable_s, platform.clock().timestamp(), in_flight)
         wanted = [listed.archivo for listed in owed(platform, files)][:MAX_FILES_A_TICK]
-        again = [
-            archivo for archivo in released(platform, cursor.observed) if cursor.released.get(archivo) not in in_flight
-        ]
+        again = [archivo for archivo in away(platform, cursor.observed) if cursor.away.get(archivo) not in in_flight]
     except TransientFailure as failure:
         return dg.SkipReason(str(failure))
-    cursor.released = {archivo: batch for archivo, batch in cursor.released.items() if batch in in_flight}
+    cursor.away = {archivo: batch for archivo, batch in cursor.away.items() if batch in in_flight}
     if not wanted and not again:
         return dg.SensorResult(
             skip_reason=f"{len(cursor.observed)} archivos en el servidor, ninguno nuevo y quieto",
@@ -136,7 +134,7 @@ def tick(instance: dg.DagsterInstance, cursor_text: str | None, platform: Platfo
     return dg.SensorResult(
         run_requests=[
             *(_request(plan, Source.SERVER, cursor.asked) for plan in plan_runs(wanted, partitions, per_run)),
-            *(_request(plan, Source.RETRY, cursor.released) for plan in plan_runs(again, partitions, per_run)),
+            *(_request(plan, Source.RETRY, cursor.away) for plan in plan_runs(again, partitions, per_run)),
         ],
         dynamic_partitions_requests=[archivos.build_add_request(new)] if new else [],
         cursor=cursor.dump(),

@@ -53,17 +53,30 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
         ]
 
 
-def released(platform: Platform, present: Collection[str]) -> list[str]:
-    """Return the names that a person let go through again and that are not on the server."""
-    names = History(platform.engine, platform.settings.zone).released()
-    return [archivo for archivo in names if archivo not in present]
+def away(platform: Platform, present: Collection[str]) -> list[str]:
+    """Return the names that are owed work though they are not on the server (``present``).
+
+    A person let them go through again, or a run died over them and their sender took them back meanwhile.
+
+    Raises:
+        SystemFailure: the database does not answer.
+    """
+    history = History(platform.engine, platform.settings.zone)
+    names = [archivo for archivo in history.released() if archivo not in present]
+    unfinished = [archivo for archivo in history.unfinished() if archivo not in present]
+    if unfinished:
+        with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+            names += [archivo for archivo in unfinished if not _is_taken(archivo, reservations)]
+    return list(dict.fromkeys(names))
 
 
 def _is_at_work(known: Known | None, reservations: Reservations) -> bool:
     """Whether a live run has the file: the lock tells, since a killed run leaves its row EN_PROCESO."""
-    if known is None or known.estado is not Estado.EN_PROCESO:
-        return False
-    if not reservations.take(known.archivo):
+    return known is not None and known.estado is Estado.EN_PROCESO and _is_taken(known.archivo, reservations)
+
+
+def _is_taken(archivo: str, reservations: Reservations) -> bool:
+    if not reservations.take(archivo):
         return True
-    reservations.free(known.archivo)
+    reservations.free(archivo)
     return False

@@ -33,12 +33,13 @@ def download(tools: RunTools, task: FileTask) -> None:
         task.skipped = "lo tiene otra corrida"
         return
     task.listed = tools.retried("consultar", None, lambda: _look(tools, task.archivo))
-    if task.listed is None and task.source is Source.SERVER:
+    if task.listed is None and task.source is Source.SERVER and not _is_left_open(tools, task):
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
         return
     copy = None if task.listed else find_copy(tools.platform.folders, task.archivo, _wanted_digests(tools, task))
     if copy is None and task.listed is None:
+        task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise PermanentFailure(
             f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
             "pida que lo entreguen otra vez",
@@ -60,6 +61,11 @@ def _look(tools: RunTools, archivo: str) -> Listed | None:
         return tools.platform.sftp.stat(archivo)
     except FileGone:
         return None
+
+
+def _is_left_open(tools: RunTools, task: FileTask) -> bool:
+    """Whether an earlier attempt left the file ``EN_PROCESO``: since the name is ours, nobody else will end it."""
+    return any(Estado(row["estado"]) is Estado.EN_PROCESO for row in tools.history.versions(task.archivo))
 
 
 def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
@@ -126,6 +132,7 @@ def _wanted_versions(tools: RunTools, task: FileTask) -> list[dict[str, Any]]:
     versions = [dict(row) for row in tools.history.versions(task.archivo) if row["sha256"]]
     newest_first = sorted(versions, key=lambda row: (row["inicio"], row["id"]), reverse=True)
     current = [row for row in newest_first if row["vigente"] and Estado(row["estado"]) in CURRENT]
-    if task.source is Source.RETRY:
-        return [row for row in newest_first if Estado(row["estado"]) in FAILED] + current
+    if task.source is not Source.REPLAY:
+        unfinished = FAILED | {Estado.EN_PROCESO}
+        return [row for row in newest_first if Estado(row["estado"]) in unfinished] + current
     return current or newest_first

@@ -22,9 +22,9 @@ class Source(Enum):
     """Where a run may take a file's bytes from, when they are not on the server."""
 
     SERVER = "servidor"
-    """Nowhere else: what is gone from the server was finished by another run."""
+    """Nowhere else, unless an earlier attempt left the file unfinished: what is gone was finished by another run."""
     RETRY = "reintento"
-    """The copy of the version that failed last, else of the current one."""
+    """The copy of the version that failed or was left unfinished last, else of the current one."""
     REPLAY = "repeticion"
     """The copy of the current version, else of the one that was delivered last."""
 
