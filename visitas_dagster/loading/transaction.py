@@ -6,7 +6,7 @@ What changes together and in which order belongs here; how rows travel and how t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from visitas_dagster.domain.arrivals import is_unremoved
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
@@ -304,18 +305,21 @@ class _Load:
         }
         if replaced is not None:
             values["reemplaza_a"] = replaced
+        elif previous is not None and _stands_alike(row, values):
+            # A replay: who was new when the file came is not told anew by who is there now.
+            loaded = replace(
+                loaded, new_visitors=row["visitantes_nuevos"], known_visitors=row["visitantes_actualizados"]
+            )
+            values |= {name: row[name] for name in ("visitantes_nuevos", "visitantes_actualizados")}
+            if values["mensaje"] is None and not is_unremoved(row["mensaje"]):
+                values["mensaje"] = row["mensaje"]
         self.connection.execute(update(ledger).where(ledger.c.id == self.entry.id).values(**values))
         close_attempt(self.connection, self.entry, Resultado.CARGADO, end, values["mensaje"])
-        return Loaded(
-            loaded.estado,
-            loaded.valid,
-            loaded.invalid,
-            loaded.new_visitors,
-            loaded.known_visitors,
-            replaced,
-            loaded.duplicate_of,
-            heir,
-        )
+        return replace(loaded, replaces=replaced, heir=heir)
+
+
+def _stands_alike(row: RowMapping, values: dict[str, Any]) -> bool:
+    return all(row[name] == values[name] for name in ("estado", "registros_validos", "registros_invalidos"))
 
 
 def _recorded(row: RowMapping) -> Loaded:
