@@ -303,8 +303,8 @@ def test_rows_that_are_missing_fail_the_ledgers_check(
 ) -> None:
     pipeline.deliver(GOOD, FILES[GOOD])
     monkeypatch.setattr(
-        "visitas_dagster.loading.ledger.Ledger.standing",
-        lambda ledger, entry_ids: dict.fromkeys(entry_ids, (2, 0)),
+        "visitas_dagster.loading.history.History.standing",
+        lambda history, entry_ids: dict.fromkeys(entry_ids, (2, 0)),
     )
     run = execute(pipeline, instance, GOOD, GOOD)
     assert evaluations(run, checks.LEDGER.name) == {GOOD: (False, "ERROR")}

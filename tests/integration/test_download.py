@@ -87,7 +87,7 @@ def test_the_bytes_come_whole_and_are_known(pipeline: Pipeline, data: bytes, enc
         assert task.listed == Listed(NAME, len(data), mtime)
         assert task.staged is not None
         assert task.staged.read_bytes() == data
-        assert [path.name for path in pipeline.staging() if path.is_file()] == [NAME]
+        assert {path.name for path in pipeline.staging() if path.is_file()} == {".viva", NAME}
     (row,) = pipeline.rows(tables.bitacora_control)
     assert (row["sha256"], row["bytes"], row["codificacion"]) == (sha256(data), len(data), encoding)
     assert pipeline.on_server() == {NAME}
@@ -227,7 +227,14 @@ def test_a_file_that_vanishes_during_its_download_is_a_system_failure(far: Pipel
     assert isinstance(task.failure, TransientFailure)
     assert task.failure.mensaje == "report_1.txt desapareció del servidor durante la descarga"
     (row,) = far.rows(tables.bitacora_control)
-    assert (row["estado"], row["sha256"]) == ("FALLO_SISTEMA", None)
+    assert (row["estado"], row["sha256"]) == ("EN_PROCESO", None)
+    assert far.staging() == []
+    # The run is tried again: nobody else would end what this one began.
+    (task,) = far.run([NAME])
+    assert isinstance(task.failure, PermanentFailure)
+    (row,) = far.rows(tables.bitacora_control)
+    assert (row["estado"], row["sha256"], row["intentos"]) == ("FALLO_SISTEMA", None, 2)
+    assert row["mensaje"].startswith("report_1.txt no está en el servidor, ni en la cuarentena, ni en los respaldos")
     assert far.staging() == []
 
 
@@ -265,10 +272,10 @@ def test_a_connection_that_is_always_cut_is_a_system_failure_and_loses_nothing(
     far.deliver(NAME, BIG)
     far.platform.sftp.list()
     proxy.cut_after(1_000_000, times=None)
-    (task,) = far.run([NAME])
+    (task,) = far.process([NAME])
     assert isinstance(task.failure, TransientFailure)
     (row,) = far.rows(tables.bitacora_control)
-    assert row["estado"] == "FALLO_SISTEMA"
+    assert (row["estado"], row["intentos"]) == ("FALLO_SISTEMA", 2)
     assert row["mensaje"].startswith("se perdió la conexión SFTP con report_1.txt")
     assert far.on_server() == {NAME}
     assert far.staging() == []

@@ -15,10 +15,12 @@ from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report, sha256
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts
-from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure
+from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, TransientFailure, VisitasError
+from visitas_dagster.domain.ladder import Attempt, Resultado
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import tables
-from visitas_dagster.loading.ledger import MAX_MESSAGE, Entry, Ledger
+from visitas_dagster.loading.history import History
+from visitas_dagster.loading.ledger import MAX_MESSAGE, Entry, Ledger, close_attempt
 from visitas_dagster.loading.reservations import open_reservations
 from visitas_dagster.steps.arrivals import look, owed
 from visitas_dagster.steps.task import Source
@@ -41,136 +43,240 @@ def pipeline(database: Database, sftp_folder: SftpFolder, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def ledger(pipeline: Pipeline) -> Ledger:
-    return Ledger(pipeline.platform.engine, pipeline.clock)
+    return Ledger(pipeline.platform.engine, pipeline.clock, pipeline.settings.zone)
+
+
+@pytest.fixture
+def history(pipeline: Pipeline) -> History:
+    return History(pipeline.platform.engine, pipeline.settings.zone)
 
 
 def loaded(ledger: Ledger, entry: Entry) -> Entry:
     """Make a row its name's loaded version, as a load does."""
-    assert ledger.finish(entry, Estado.COMPLETADO, None, vigente=True, registros_total=0)
+    values = {"estado": "COMPLETADO", "fin": ledger.now(), "mensaje": None, "registros_total": 0}
+    with ledger.engine.begin() as connection:
+        connection.execute(
+            sa.update(tables.bitacora_control)
+            .where(tables.bitacora_control.c.archivo == entry.archivo)
+            .values(vigente=False)
+        )
+        connection.execute(
+            sa.update(tables.bitacora_control)
+            .where(tables.bitacora_control.c.id == entry.id)
+            .values(vigente=True, **values)
+        )
+        close_attempt(connection, entry, Resultado.CARGADO, ledger.now())
     return replace(entry, estado=Estado.COMPLETADO, vigente=True)
 
 
-def states(ledger: Ledger) -> list[tuple[str | None, str, int, bool]]:
-    """First digit of the content, state, attempts, current; of each version, oldest first."""
+def attempts(pipeline: Pipeline) -> list[tuple[int, str | None, str | None, str | None]]:
+    """Version, first digit of the run, result and message of every attempt, oldest first."""
     return [
-        (row["sha256"] and row["sha256"][0], row["estado"], row["intentos"], row["vigente"])
-        for row in ledger.versions(NAME)
+        (row["archivo_id"], row["run_id"] and row["run_id"][0], row["resultado"], row["mensaje"])
+        for row in pipeline.rows(tables.bitacora_intentos)
     ]
 
 
-def test_a_claim_opens_a_row(ledger: Ledger) -> None:
+def states(history: History) -> list[tuple[str | None, str, int, bool]]:
+    """First digit of the content, state, attempts, current; of each version, oldest first."""
+    return [
+        (row["sha256"] and row["sha256"][0], row["estado"], row["intentos"], row["vigente"])
+        for row in history.versions(NAME)
+    ]
+
+
+def test_a_claim_opens_a_row(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
     entry = ledger.claim(NAME, RUN, listed())
-    assert entry == Entry(entry.id, NAME, None, Estado.EN_PROCESO, True, 1, RUN, None)
-    (row,) = ledger.versions(NAME)
+    assert entry == Entry(entry.id, NAME, None, Estado.EN_PROCESO, True, 1, RUN, None, entry.attempt)
+    (row,) = history.versions(NAME)
     assert (row["bytes"], row["modificado_origen"], row["inicio"], row["fin"]) == (
         10,
         listed().modificado,
         START + timedelta(milliseconds=1),
         None,
     )
+    (attempt,) = pipeline.rows(tables.bitacora_intentos)
+    assert attempt == {
+        "id": entry.attempt,
+        "archivo_id": entry.id,
+        "run_id": RUN,
+        "inicio": START + timedelta(milliseconds=3),
+        "fin": None,
+        "resultado": None,
+        "mensaje": None,
+    }
 
 
-def test_a_second_claim_takes_the_open_row_over(ledger: Ledger) -> None:
+def test_a_second_claim_takes_the_open_row_over(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
     first = ledger.claim(NAME, RUN, listed())
     second = ledger.claim(NAME, OTHER_RUN, listed(size=11))
-    assert second == replace(first, intentos=2, run_id=OTHER_RUN)
-    assert ledger.versions(NAME)[0]["bytes"] == 11
-    assert not ledger.finish(first, Estado.FALLO_SISTEMA, "tarde")
-    assert states(ledger) == [(None, "EN_PROCESO", 2, True)]
+    assert second == replace(first, intentos=2, run_id=OTHER_RUN, attempt=second.attempt)
+    assert history.versions(NAME)[0]["bytes"] == 11
+    assert second.attempt != first.attempt
+    assert ledger.fail(first, PermanentFailure("tarde")) is None
+    assert states(history) == [(None, "EN_PROCESO", 2, True)]
+    assert attempts(pipeline) == [
+        (first.id, "1", "INTERRUMPIDO", "la corrida murió sin terminar"),
+        (first.id, "2", None, None),
+    ]
 
 
-def test_a_claim_without_a_listing_keeps_what_the_row_knows(ledger: Ledger) -> None:
+def test_a_claim_whose_answer_was_lost_counts_once(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
+    first = ledger.claim(NAME, RUN, listed())
+    assert ledger.claim(NAME, RUN, listed()) == first
+    assert states(history) == [(None, "EN_PROCESO", 1, True)]
+    assert attempts(pipeline) == [(first.id, "1", None, None)]
+
+
+def test_a_claim_without_a_listing_keeps_what_the_row_knows(ledger: Ledger, history: History) -> None:
     ledger.claim(NAME, RUN, listed())
     ledger.claim(NAME, OTHER_RUN, None)
-    assert ledger.versions(NAME)[0]["modificado_origen"] == listed().modificado
+    assert history.versions(NAME)[0]["modificado_origen"] == listed().modificado
 
 
-def test_identify_writes_the_content_down(ledger: Ledger) -> None:
+def test_identify_writes_the_content_down(ledger: Ledger, history: History) -> None:
     entry = ledger.identify(ledger.claim(NAME, RUN, listed()), B)
     assert entry.sha256 == B.sha256
-    (row,) = ledger.versions(NAME)
+    (row,) = history.versions(NAME)
     assert (row["sha256"], row["bytes"], row["codificacion"]) == (B.sha256, 20, "windows-1252")
 
 
-def test_known_bytes_go_on_in_their_own_row(ledger: Ledger) -> None:
+def test_known_bytes_go_on_in_their_own_row(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
     first = loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), A))
-    end = ledger.versions(NAME)[0]["fin"]
+    end = history.versions(NAME)[0]["fin"]
     again = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed(1_700_000_001)), A)
-    assert again == replace(first, intentos=2, run_id=OTHER_RUN)
+    assert again == replace(first, intentos=2, run_id=OTHER_RUN, attempt=again.attempt)
     assert again.is_loaded
-    assert states(ledger) == [("a", "COMPLETADO", 2, True)]
+    assert states(history) == [("a", "COMPLETADO", 2, True)]
     ledger.close_known(again)
-    (row,) = ledger.versions(NAME)
+    assert attempts(pipeline) == [(first.id, "1", "CARGADO", None), (first.id, "2", "SIN_CAMBIO", None)]
+    (row,) = history.versions(NAME)
     assert row["inicio"] > end
     assert row["fin"] > row["inicio"]
     assert row["modificado_origen"] == listed(1_700_000_001).modificado
 
 
-def test_other_bytes_get_a_row_and_leave_the_loaded_one_current(ledger: Ledger) -> None:
+def test_other_bytes_get_a_row_and_leave_the_loaded_one_current(ledger: Ledger, history: History) -> None:
     loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), A))
     correction = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed()), B)
     assert not correction.vigente
-    assert states(ledger) == [("a", "COMPLETADO", 1, True), ("b", "EN_PROCESO", 1, False)]
-    assert ledger.finish(correction, Estado.FALLO_SISTEMA, "no hubo disco")
-    assert states(ledger) == [("a", "COMPLETADO", 1, True), ("b", "FALLO_SISTEMA", 1, False)]
+    assert states(history) == [("a", "COMPLETADO", 1, True), ("b", "EN_PROCESO", 1, False)]
+    assert ledger.fail(correction, PermanentFailure("no hubo disco")) is Estado.FALLO_SISTEMA
+    assert states(history) == [("a", "COMPLETADO", 1, True), ("b", "FALLO_SISTEMA", 1, False)]
 
 
-def test_bytes_that_a_name_had_before_are_processed_again(ledger: Ledger) -> None:
+def test_bytes_that_a_name_had_before_are_processed_again(ledger: Ledger, history: History) -> None:
     first = loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), A))
-    with ledger.engine.begin() as connection:
-        connection.execute(sa.update(tables.bitacora_control).values(vigente=False))
     loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), B))
     again = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed()), A)
     assert (again.id, again.estado, again.vigente) == (first.id, Estado.EN_PROCESO, False)
-    assert states(ledger) == [("a", "EN_PROCESO", 2, False), ("b", "COMPLETADO", 1, True)]
+    assert states(history) == [("a", "EN_PROCESO", 2, False), ("b", "COMPLETADO", 1, True)]
 
 
-def test_bytes_of_a_dead_run_are_told_from_the_next_delivery(ledger: Ledger) -> None:
+def test_bytes_of_a_dead_run_are_told_from_the_next_delivery(
+    pipeline: Pipeline, ledger: Ledger, history: History
+) -> None:
     ledger.identify(ledger.claim(NAME, RUN, listed()), A)
     second = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed(1_700_000_001)), B)
-    assert states(ledger) == [("a", "FALLO_SISTEMA", 2, False), ("b", "EN_PROCESO", 1, True)]
-    assert ledger.versions(NAME)[0]["mensaje"].startswith("llegó otra entrega")
+    # An attempt counts at the content that it brought.
+    assert states(history) == [("a", "FALLO_SISTEMA", 1, False), ("b", "EN_PROCESO", 1, True)]
+    assert history.versions(NAME)[0]["mensaje"].startswith("llegó otra entrega")
     third = ledger.identify(ledger.claim(NAME, RUN, listed(1_700_000_002)), A)
     assert third.id < second.id
-    assert states(ledger) == [("a", "EN_PROCESO", 3, True), ("b", "FALLO_SISTEMA", 2, False)]
+    assert states(history) == [("a", "EN_PROCESO", 2, True), ("b", "FALLO_SISTEMA", 1, False)]
+    died = ("INTERRUMPIDO", "la corrida murió sin terminar")
+    assert attempts(pipeline) == [(third.id, "1", *died), (second.id, "2", *died), (third.id, "1", None, None)]
 
 
-def test_while_nothing_loaded_the_last_delivered_is_current(ledger: Ledger) -> None:
+def test_while_nothing_loaded_the_last_delivered_is_current(ledger: Ledger, history: History) -> None:
     first = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
-    ledger.finish(first, Estado.FALLO_LAYOUT, "encabezado")
+    assert ledger.fail(first, LayoutFailure("encabezado")) is Estado.FALLO_LAYOUT
     second = ledger.identify(ledger.claim(NAME, RUN, listed()), B)
-    ledger.finish(second, Estado.FALLO_LAYOUT, "encabezado")
-    assert states(ledger) == [("a", "FALLO_LAYOUT", 1, False), ("b", "FALLO_LAYOUT", 1, True)]
+    assert ledger.fail(second, LayoutFailure("encabezado")) is Estado.FALLO_LAYOUT
+    assert states(history) == [("a", "FALLO_LAYOUT", 1, False), ("b", "FALLO_LAYOUT", 1, True)]
     ledger.identify(ledger.claim(NAME, RUN, listed()), A)
-    assert states(ledger) == [("a", "EN_PROCESO", 2, True), ("b", "FALLO_LAYOUT", 1, False)]
+    assert states(history) == [("a", "EN_PROCESO", 2, True), ("b", "FALLO_LAYOUT", 1, False)]
 
 
-def test_finish_dates_the_end_and_keeps_the_message_within_its_column(ledger: Ledger) -> None:
+def test_a_failure_dates_the_end_and_keeps_the_message_within_its_column(ledger: Ledger, history: History) -> None:
     entry = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
-    assert ledger.finish(entry, Estado.FALLO_SISTEMA, "ñ" * (MAX_MESSAGE + 1))
-    (row,) = ledger.versions(NAME)
+    assert ledger.fail(entry, PermanentFailure("ñ" * (MAX_MESSAGE + 1))) is Estado.FALLO_SISTEMA
+    (row,) = history.versions(NAME)
     assert (row["estado"], row["mensaje"]) == ("FALLO_SISTEMA", "ñ" * MAX_MESSAGE)
     assert row["duracion_ms"] == (row["fin"] - row["inicio"]) / timedelta(milliseconds=1)
+
+
+def test_a_failure_is_the_ladders_to_judge(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
+    first = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
+    assert ledger.fail(first, TransientFailure("no responde")) is Estado.EN_PROCESO
+    (row,) = history.versions(NAME)
+    assert (row["mensaje"], row["fin"] is None) == ("no responde (la corrida se repite)", False)
+    second = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed()), A)
+    assert (second.id, second.intentos) == (first.id, 2)
+    assert ledger.fail(second, TransientFailure("no responde")) is Estado.FALLO_SISTEMA
+    assert history.versions(NAME)[0]["mensaje"] == "no responde"
+    assert attempts(pipeline) == [
+        (first.id, "1", "FALLO_PASAJERO", "no responde"),
+        (first.id, "2", "FALLO_PASAJERO", "no responde"),
+    ]
+    day = NOON.date()
+    assert history.attempts([first.id, 0]) == {first.id: [Attempt(day, Resultado.FALLO_PASAJERO)] * 2}
+
+
+def test_a_failure_of_what_is_loaded_changes_its_attempt_only(
+    pipeline: Pipeline, ledger: Ledger, history: History
+) -> None:
+    loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), A))
+    again = ledger.identify(ledger.claim(NAME, OTHER_RUN, None), A)
+    before = history.versions(NAME)
+    assert ledger.fail(again, PermanentFailure("no hay disco")) is Estado.COMPLETADO
+    assert history.versions(NAME) == before
+    assert [result for _, _, result, _ in attempts(pipeline)] == ["CARGADO", "FALLO_DURADERO"]
+
+
+def test_a_release_is_used_up_by_the_next_attempt(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
+    assert ledger.release(NAME, "ana") is None
+    entry = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
+    assert ledger.failed_versions([NAME, "report_2.txt"]) == set()
+    ledger.fail(entry, PermanentFailure("no hay disco"))
+    assert ledger.failed_versions([NAME, "report_2.txt"]) == {NAME}
+    assert ledger.release(NAME, "ana") is Estado.FALLO_SISTEMA
+    assert history.released() == [NAME]
+    (written,) = pipeline.rows(tables.auditoria, "operacion", "quien", "detalle")
+    assert written == {
+        "operacion": "LIBERAR",
+        "quien": "ana",
+        "detalle": {"archivo": NAME, "estado": "FALLO_SISTEMA"},
+    }
+    ledger.identify(ledger.claim(NAME, OTHER_RUN, listed()), A)
+    assert history.released() == []
+    assert attempts(pipeline) == [
+        (entry.id, "1", "FALLO_DURADERO", "no hay disco"),
+        (entry.id, None, "LIBERADO", "ana"),
+        (entry.id, "2", None, None),
+    ]
 
 
 @pytest.mark.parametrize(
     ("before", "after"),
     [("sigue en el servidor: no hay permiso", None), ("mismo contenido que x", "mismo contenido que x")],
 )
-def test_a_removal_that_succeeds_takes_its_warning_back(ledger: Ledger, before: str, after: str | None) -> None:
+def test_a_removal_that_succeeds_takes_its_warning_back(
+    ledger: Ledger, history: History, before: str, after: str | None
+) -> None:
     entry = loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), A))
     ledger.note(entry, before)
     ledger.close_known(entry)
-    assert ledger.versions(NAME)[0]["mensaje"] == after
+    assert history.versions(NAME)[0]["mensaje"] == after
 
 
-def test_newest_is_the_row_that_was_touched_last(ledger: Ledger) -> None:
+def test_newest_is_the_row_that_was_touched_last(ledger: Ledger, history: History) -> None:
     first = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
-    ledger.finish(first, Estado.FALLO_LAYOUT, "encabezado")
+    ledger.fail(first, LayoutFailure("encabezado"))
     loaded(ledger, ledger.identify(ledger.claim(NAME, RUN, listed()), B))
-    assert ledger.newest([NAME, "report_2.txt"])[NAME].bytes == 20
+    assert history.newest([NAME, "report_2.txt"])[NAME].bytes == 20
     ledger.identify(ledger.claim(NAME, RUN, listed(1_700_000_009)), A)
-    newest = ledger.newest([NAME, "report_2.txt"])
+    newest = history.newest([NAME, "report_2.txt"])
     assert list(newest) == [NAME]
     assert (newest[NAME].bytes, newest[NAME].modificado, newest[NAME].estado) == (
         10,
@@ -179,67 +285,71 @@ def test_newest_is_the_row_that_was_touched_last(ledger: Ledger) -> None:
     )
 
 
-def test_newest_of_more_names_than_a_query_takes(ledger: Ledger) -> None:
+def test_newest_of_more_names_than_a_query_takes(ledger: Ledger, history: History) -> None:
     names = [f"report_{number}.txt" for number in range(1201)]
     with ledger.engine.begin() as connection:
         connection.execute(
             sa.insert(tables.bitacora_control),
             [{"archivo": name, "estado": "COMPLETADO", "intentos": 1, "vigente": True} for name in names],
         )
-    assert ledger.newest(names).keys() == set(names)
-    assert ledger.totals() == {Estado.COMPLETADO: (1201, 0, 0)}
+    assert history.newest(names).keys() == set(names)
+    assert history.totals() == {Estado.COMPLETADO: (1201, 0, 0)}
 
 
-def test_names_are_told_apart_by_their_bytes(ledger: Ledger) -> None:
+def test_names_are_told_apart_by_their_bytes(ledger: Ledger, history: History) -> None:
     for name in ("José.txt", "JOSÉ.txt", "jose.txt", "jose\u0301.txt"):
         ledger.claim(name, RUN, None)
-    assert [len(ledger.versions(name)) for name in ("José.txt", "jose.txt", "JOSE.txt")] == [1, 1, 0]
+    assert [len(history.versions(name)) for name in ("José.txt", "jose.txt", "JOSE.txt")] == [1, 1, 0]
 
 
-def test_rows_by_state_come_last_touched_first(ledger: Ledger) -> None:
+def test_rows_by_state_come_last_touched_first(ledger: Ledger, history: History) -> None:
     for number in (1, 2, 3):
         entry = ledger.claim(f"report_{number}.txt", RUN, None)
-        ledger.finish(entry, Estado.FALLO_SISTEMA if number != 2 else Estado.FALLO_LAYOUT, "x")
-    failed = ledger.in_states({Estado.FALLO_SISTEMA}, limit=5)
+        ledger.fail(entry, PermanentFailure("x") if number != 2 else LayoutFailure("x"))
+    failed = history.in_states({Estado.FALLO_SISTEMA}, limit=5)
     assert [row["archivo"] for row in failed] == ["report_3.txt", "report_1.txt"]
-    assert len(ledger.in_states(Estado, limit=2)) == 2
+    assert len(history.in_states(Estado, limit=2)) == 2
 
 
-def test_failed_leaves_out_what_a_newer_version_made_good(ledger: Ledger) -> None:
-    for name, outcomes in {
-        "report_1.txt": [(A, Estado.FALLO_LAYOUT), (B, Estado.COMPLETADO)],
-        "report_2.txt": [(A, Estado.COMPLETADO), (B, Estado.FALLO_SISTEMA)],
-        "report_3.txt": [(A, Estado.FALLO_LAYOUT)],
-    }.items():
-        for facts, estado in outcomes:
+def test_failed_leaves_out_what_a_newer_version_made_good(ledger: Ledger, history: History) -> None:
+    stories: dict[str, list[tuple[ContentFacts, VisitasError | None]]] = {
+        "report_1.txt": [(A, LayoutFailure("x")), (B, None)],
+        "report_2.txt": [(A, None), (B, PermanentFailure("x"))],
+        "report_3.txt": [(A, LayoutFailure("x"))],
+    }
+    for name, outcomes in stories.items():
+        for facts, failure in outcomes:
             entry = ledger.identify(ledger.claim(name, RUN, None), facts)
-            ledger.finish(entry, estado, "x", vigente=estado is Estado.COMPLETADO)
-    assert [row["archivo"] for row in ledger.failed(limit=5)] == ["report_3.txt", "report_2.txt"]
-    assert [row["archivo"] for row in ledger.failed(limit=1)] == ["report_3.txt"]
+            if failure is None:
+                loaded(ledger, entry)
+            else:
+                ledger.fail(entry, failure)
+    assert [row["archivo"] for row in history.failed(limit=5)] == ["report_3.txt", "report_2.txt"]
+    assert [row["archivo"] for row in history.failed(limit=1)] == ["report_3.txt"]
 
 
-def test_totals_count_what_stands_in_the_tables(pipeline: Pipeline, ledger: Ledger) -> None:
+def test_totals_count_what_stands_in_the_tables(pipeline: Pipeline, history: History) -> None:
     pipeline.deliver(NAME, report(record(), record(), record("no")))
     pipeline.deliver("report_2.txt", report(record("luis@example.org")))
     pipeline.deliver("report_3.txt", b"")
     pipeline.run_pass()
     pipeline.deliver(NAME, report(record("eva@example.net"), record("no")))
     pipeline.run_pass()
-    assert ledger.totals() == {
+    assert history.totals() == {
         Estado.COMPLETADO: (1, 1, 0),
         Estado.COMPLETADO_CON_ERRORES: (2, 1, 1),
         Estado.FALLO_LAYOUT: (1, 0, 0),
     }
 
 
-def test_standing_counts_the_rows_of_each_version(pipeline: Pipeline, ledger: Ledger) -> None:
+def test_standing_counts_the_rows_of_each_version(pipeline: Pipeline, history: History) -> None:
     pipeline.deliver(NAME, report(record(), record(), record("no")))
     pipeline.deliver("report_2.txt", report())
     first, second = (task.entry for task in pipeline.run_pass())
     assert first is not None
     assert second is not None
-    assert ledger.standing([first.id, second.id]) == {first.id: (2, 1), second.id: (0, 0)}
-    assert {row["archivo"] for row in ledger.find_all([first.id, second.id])} == {NAME, "report_2.txt"}
+    assert history.standing([first.id, second.id]) == {first.id: (2, 1), second.id: (0, 0)}
+    assert {row["archivo"] for row in history.find_all([first.id, second.id])} == {NAME, "report_2.txt"}
 
 
 # ---------------------------------------------------------------------------------------------- reservations

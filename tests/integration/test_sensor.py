@@ -19,6 +19,7 @@ from visitas_dagster.assets.walk import BATCH_TAG, ORIGIN_TAG
 from visitas_dagster.definitions import build_definitions
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.jobs import JOB
+from visitas_dagster.loading.ledger import Ledger
 from visitas_dagster.loading.tables import metadata
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.sensors import arrivals
@@ -141,7 +142,16 @@ def test_a_servers_clock_does_not_matter(sensor: Sensor, pipeline: Pipeline, clo
 
 def test_a_cursor_that_cannot_be_read_costs_one_wait(sensor: Sensor, pipeline: Pipeline, clock: SteppingClock) -> None:
     pipeline.deliver(NAME, b"1")
-    for text in ("", "nada", "[]", "7", '{"report_1.txt": 3}', '{"report_1.txt": ["x"]}'):
+    for text in (
+        "",
+        "nada",
+        "[]",
+        "7",
+        '{"report_1.txt": 3}',
+        '{"vistos": 3}',
+        '{"vistos": {"report_1.txt": ["x"]}}',
+        '{"vistos": {}, "ausentes": 3}',
+    ):
         sensor.cursor = text
         assert sensor.tick() == []
     clock.advance(WAIT_S + 1)
@@ -155,7 +165,8 @@ def test_the_cursor_holds_what_is_on_the_server_only(sensor: Sensor, pipeline: P
     sensor.tick()
     (pipeline.folder / "report_2.txt").unlink()
     sensor.tick()
-    assert json.loads(sensor.cursor or "").keys() == {NAME}
+    cursor = json.loads(sensor.cursor or "")
+    assert {part: set(held) for part, held in cursor.items()} == {"vistos": {NAME}, "ausentes": set()}
 
 
 def test_nothing_to_do_says_so(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
@@ -277,7 +288,7 @@ def test_a_finished_file_is_not_asked_for_until_it_comes_again(
     arrive(sensor, pipeline, clock, [NAME])
     pipeline.run([NAME])
     assert sensor.tick() == []
-    assert sensor.cursor == "{}"
+    assert sensor.cursor == '{"vistos":{},"ausentes":{}}'
     assert ranges(arrive(sensor, pipeline, clock, [NAME])) == [(NAME, NAME)]
 
 
@@ -294,6 +305,34 @@ def test_a_file_that_failed_by_the_system_is_not_asked_for_again(
         pipeline.run([NAME])
     assert pipeline.on_server() == {NAME}
     assert sensor.tick() == []
+    clock.advance(24 * 3600)
+    assert ranges(sensor.tick()) == [(NAME, NAME)]
+
+
+def test_a_released_file_that_is_not_on_the_server_is_asked_for_once(
+    sensor: Sensor, pipeline: Pipeline, clock: SteppingClock
+) -> None:
+    pipeline.deliver(NAME, b"nada\n")
+    pipeline.run([NAME])
+    assert sensor.tick() == []
+    Ledger(pipeline.platform.engine, clock, pipeline.settings.zone).release(NAME, "ana")
+    (request,) = sensor.tick()
+    assert (request.partition_key, request.tags[ORIGIN_TAG]) == (NAME, Source.RETRY.value)
+    sensor.start(request, dg.DagsterRunStatus.QUEUED)
+    assert sensor.tick() == []
+    pipeline.run([NAME], Source.RETRY)
+    assert sensor.tick() == []
+
+
+def test_what_a_dead_run_left_is_asked_for_though_its_sender_took_it_back(sensor: Sensor, pipeline: Pipeline) -> None:
+    data = report(record())
+    pipeline.deliver(NAME, data)
+    with pipeline.tools() as tools:
+        pipeline.validated(tools, NAME)
+        (pipeline.folder / NAME).unlink()
+        assert sensor.tick() == []
+    (request,) = sensor.tick()
+    assert (request.partition_key, request.tags[ORIGIN_TAG]) == (NAME, Source.RETRY.value)
 
 
 # ------------------------------------------------------------------------------------------------------ faults
@@ -338,11 +377,9 @@ def test_an_unknown_host_key_fails_the_tick(
         tick(instance, None, pipeline.platform)
 
 
-def test_missing_tables_fail_the_tick(pipeline: Pipeline, sensor: Sensor, clock: SteppingClock) -> None:
+def test_missing_tables_fail_the_tick(pipeline: Pipeline, sensor: Sensor) -> None:
     metadata.drop_all(pipeline.platform.engine)
     pipeline.deliver(NAME, b"1")
-    sensor.tick()
-    clock.advance(WAIT_S + 1)
     with pytest.raises(PermanentFailure, match="faltan las tablas"):
         sensor.tick()
 

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[2]
 VISITAS = Path(sys.executable).with_name("visitas")
 
 _TIMEOUT_S = 180
@@ -61,6 +62,8 @@ class Visitas:
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(user),
             "LANG": "C.UTF-8",
+            # The command is that of the code under test, wherever the environment was installed from.
+            "PYTHONPATH": str(PROJECT),
             "VISITAS_HOME": str(folder / "etl"),
             "VISITAS_ESPERA_ESTABLE_S": "0",
             **settings,

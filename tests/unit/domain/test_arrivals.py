@@ -4,7 +4,7 @@ The pure decisions of `domain/arrivals.py` belong here; listing a server does no
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -26,10 +26,12 @@ from visitas_dagster.domain.arrivals import (
     plan_runs,
     settled,
 )
+from visitas_dagster.domain.ladder import Attempt, Resultado
 from visitas_dagster.domain.layout import FILE_PATTERN
 from visitas_dagster.domain.states import FINISHED, Estado
 
 NAME = "report_7.txt"
+TODAY = date(2024, 3, 14)
 names = st.integers(0, 30).map("report_{}.txt".format)
 listings = st.lists(
     st.builds(Listed, names, st.integers(0, 3), st.integers(0, 3)), max_size=8, unique_by=lambda one: one.archivo
@@ -155,11 +157,16 @@ def test_a_wait_that_is_not_over_by_a_moment_is_not_over() -> None:
 
 def known(estado: Estado, *, aviso: str | None = None, size: int | None = 1, mtime: int | None = 2) -> Known:
     modified = None if mtime is None else datetime.fromtimestamp(mtime, UTC).replace(tzinfo=None)
-    return Known(NAME, size, modified, estado, None, aviso)
+    return Known(1, NAME, size, modified, estado, None, aviso)
+
+
+def failed(*days: date) -> list[Attempt]:
+    """Attempts that failed on these days, as something passing."""
+    return [Attempt(day, Resultado.FALLO_PASAJERO) for day in days]
 
 
 def test_a_name_that_was_never_seen_is_owed() -> None:
-    assert is_owed(Listed(NAME, 1, 2), None)
+    assert is_owed(Listed(NAME, 1, 2), None, [], TODAY)
 
 
 @pytest.mark.parametrize(
@@ -174,20 +181,29 @@ def test_a_name_that_was_never_seen_is_owed() -> None:
     ],
 )
 def test_a_known_delivery_is_owed_by_its_state(estado: Estado, owed: bool) -> None:
-    assert is_owed(Listed(NAME, 1, 2), known(estado)) is owed
+    # It failed today: what fails by the system waits for tomorrow, the rest does not ask.
+    assert is_owed(Listed(NAME, 1, 2), known(estado), failed(TODAY, TODAY), TODAY) is owed
+
+
+@pytest.mark.parametrize(
+    ("days", "owed"), [([3], True), ([3, 3], True), ([3, 2], True), ([3, 2, 1], False), ([0], False), ([1, 0], False)]
+)
+def test_a_system_failure_is_owed_what_the_ladder_says(days: list[int], owed: bool) -> None:
+    attempts = failed(*(TODAY - timedelta(days=ago) for ago in days))
+    assert is_owed(Listed(NAME, 1, 2), known(Estado.FALLO_SISTEMA), attempts, TODAY) is owed
 
 
 @pytest.mark.parametrize("estado", sorted(FINISHED))
 def test_a_finished_file_that_could_not_be_removed_waits_for_a_person(estado: Estado) -> None:
-    assert not is_owed(Listed(NAME, 1, 2), known(estado, aviso=f"{UNREMOVED}: no hay permiso"))
-    assert is_owed(Listed(NAME, 1, 2), known(estado, aviso="mismo contenido que report_1.txt"))
+    assert not is_owed(Listed(NAME, 1, 2), known(estado, aviso=f"{UNREMOVED}: no hay permiso"), [], TODAY)
+    assert is_owed(Listed(NAME, 1, 2), known(estado, aviso="mismo contenido que report_1.txt"), [], TODAY)
 
 
 @given(st.sampled_from(Estado), st.sampled_from([None, f"{UNREMOVED}: x"]))
 def test_another_delivery_is_always_owed(estado: Estado, aviso: str | None) -> None:
     for listed in (Listed(NAME, 9, 2), Listed(NAME, 1, 9)):
-        assert is_owed(listed, known(estado, aviso=aviso))
-    assert is_owed(Listed(NAME, 1, 2), known(estado, aviso=aviso, size=None, mtime=None))
+        assert is_owed(listed, known(estado, aviso=aviso), failed(TODAY), TODAY)
+    assert is_owed(Listed(NAME, 1, 2), known(estado, aviso=aviso, size=None, mtime=None), failed(TODAY), TODAY)
 
 
 def test_a_delivery_is_told_by_size_and_time() -> None:
