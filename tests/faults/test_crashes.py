@@ -1,0 +1,216 @@
+"""Processes killed in the middle of a pass, and what the next pass makes of it, on every engine.
+
+What must stand after a death belongs here; how a process dies is `tests/faults/driver.py`.
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+import pytest
+
+from tests.faults.driver import POINTS, Driver
+from tests.oracle.oracle import World
+from tests.support.fixtures import Database, SftpFolder
+from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report, sha256
+from tests.support.servers import available_engines
+from visitas_dagster.domain.ladder import Resultado
+from visitas_dagster.instance import POOL_DATABASE, POOL_SFTP, prepare_home
+from visitas_dagster.loading import tables
+from visitas_dagster.loading.reservations import open_reservations
+
+DEATHS: Final = int(os.environ.get("VISITAS_TEST_MUERTES", "10"))
+"""Kills of the random test, over all engines."""
+
+_KILLED: Final = -signal.SIGKILL
+
+
+def twenty(seed: int) -> bytes:
+    """A report of 20 records, two of them wrong."""
+    lines = [record(f"v{(seed + number) % 37}@example.com", f"{number + 1:02}/02/2024 10:00") for number in range(18)]
+    return report(*lines, record("sin arroba"), record(opens="-1"))
+
+
+SMALL: Final = {
+    "report_1.txt": twenty(1),
+    "report_2.txt": twenty(1),
+}
+BIG: Final = {
+    "report_1.txt": report(*[record(f"v{number}@example.com") for number in range(59_999)], record("no")),
+}
+
+
+@pytest.fixture(scope="module")
+def driver() -> Iterator[Driver]:
+    with Driver() as driver:
+        yield driver
+
+
+@dataclass
+class Installation:
+    """An installation whose passes are processes that may die.
+
+    Attributes:
+        pipeline: looks at it from outside.
+        start: begins a pass; takes the point or the seconds at which it dies, returns exit code and seconds.
+        log: what the passes said.
+        world: what must stand in the end.
+        delivered: the digests of everything that was put on the server.
+    """
+
+    pipeline: Pipeline
+    start: Callable[[str | None, float | None], tuple[int, float]]
+    log: Path
+    world: World = field(default_factory=lambda: World(any_order=True))
+    delivered: set[str] = field(default_factory=set)
+
+    def deliver(self, name: str, data: bytes) -> None:
+        """Put a file on the server, where nothing of this name waits."""
+        assert name not in self.pipeline.on_server()
+        self.pipeline.deliver(name, data)
+        self.world.deliver(name, data)
+        self.delivered.add(sha256(data))
+
+    def die(self, point: str) -> None:
+        """Do a pass that dies at this point."""
+        code, _ = self.start(point, None)
+        assert code == _KILLED, self.log.read_text()
+
+    def die_within(self, seconds: float) -> bool:
+        """Do a pass that is killed after so many seconds; return whether it was still alive then."""
+        code, _ = self.start(None, seconds)
+        assert code in (0, _KILLED), self.log.read_text()
+        self.await_servers()
+        return code == _KILLED
+
+    def live(self) -> float:
+        """Do a pass to its end; return its seconds."""
+        self.await_servers()
+        code, seconds = self.start(None, None)
+        assert code == 0, self.log.read_text()
+        return seconds
+
+    def await_servers(self) -> None:
+        """Wait until the database server has noticed that the dead process is gone, and taken its work back."""
+        platform = self.pipeline.platform
+        reservations = open_reservations(platform.engine, platform.folders.locks)
+        for name in self.pipeline.on_server():
+            while not reservations.take(name):
+                time.sleep(0.02)
+        reservations.close()
+
+    def runs(self) -> dict[str, dg.DagsterRunStatus]:
+        """The state of every run, by its id, as Dagster keeps it."""
+        with self.instance() as instance:
+            return {run.run_id: run.status for run in instance.get_runs()}
+
+    def instance(self) -> dg.DagsterInstance:
+        """Dagster's instance, to look at."""
+        return dg.DagsterInstance.from_config(str(prepare_home(self.pipeline.settings)))
+
+    def assert_all_is_well(self) -> None:
+        """Compare with what was delivered, and look for anything that the dead left behind."""
+        pipeline = self.pipeline
+        self.world.settle()
+        assert self.world.differences(pipeline.tables(), NOON.date()) == []
+        assert pipeline.broken_promises() == []
+        assert pipeline.on_server() == set()
+        assert self.delivered <= pipeline.backups()
+        assert pipeline.quarantine("sistema") == set()
+        assert [path.name for path in pipeline.platform.folders.staging.iterdir()] == [".reservas"]
+        results = {row["resultado"] for row in pipeline.rows(tables.bitacora_intentos)}
+        assert results <= {
+            Resultado.CARGADO,
+            Resultado.SIN_CAMBIO,
+            Resultado.FALLO_LAYOUT,
+            Resultado.INTERRUMPIDO,
+        }
+        with self.instance() as instance:
+            assert [run for run in instance.get_runs() if not run.is_finished] == []
+            for pool in (POOL_SFTP, POOL_DATABASE):
+                info = instance.event_log_storage.get_concurrency_info(pool)
+                assert info.slot_count > 0
+                assert (info.active_slot_count, info.claimed_slots, info.pending_steps) == (0, [], [])
+
+
+@pytest.fixture
+def installation(database: Database, sftp_folder: SftpFolder, tmp_path: Path, driver: Driver) -> Iterator[Installation]:
+    hours = iter(range(10_000))
+    log = tmp_path / "pases.log"
+    with Pipeline(database, sftp_folder, tmp_path, SteppingClock()) as pipeline:
+        request: dict[str, Any] = {
+            "url": database.url,
+            "sftp": dict(sftp_folder.environment()),
+            "home": str(pipeline.settings.home),
+            "log": str(log),
+        }
+
+        def start(point: str | None, after_s: float | None) -> tuple[int, float]:
+            # Each pass begins later than the one before, on one day.
+            moment = NOON + timedelta(seconds=20 * next(hours))
+            return driver.run(request | {"point": point, "after_s": after_s, "moment": moment.isoformat()})
+
+        yield Installation(pipeline, start, log)
+
+
+_FIRST_FILE: Final = {
+    "after-listing": ["CARGADO"],
+    # Committed is committed: the next pass only removes it from the server.
+    "after-commit": ["CARGADO", "SIN_CAMBIO"],
+    "after-backup": ["CARGADO", "SIN_CAMBIO"],
+    "mid-removal": ["CARGADO"],
+}
+"""How the attempts at the first file end, by the point at which the first pass dies in it."""
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_death_leaves_nothing_that_the_next_pass_does_not_finish(installation: Installation, point: str) -> None:
+    for name, data in SMALL.items():
+        installation.deliver(name, data)
+    die_and_live(installation, point)
+    first = [row["resultado"] for row in installation.pipeline.rows(tables.bitacora_intentos) if row["archivo_id"] == 1]
+    assert first == _FIRST_FILE.get(point, ["INTERRUMPIDO", "CARGADO"])
+
+
+@pytest.mark.parametrize("point", ["mid-download", "mid-load"])
+def test_a_death_over_a_big_file_leaves_nothing(installation: Installation, point: str) -> None:
+    for name, data in BIG.items():
+        installation.deliver(name, data)
+    die_and_live(installation, point)
+
+
+def die_and_live(installation: Installation, point: str) -> None:
+    installation.die(point)
+    dead = installation.runs()
+    assert set(dead.values()) == (set() if point == "after-listing" else {dg.DagsterRunStatus.STARTED})
+    installation.live()
+    installation.assert_all_is_well()
+    after = installation.runs()
+    assert {after[run_id] for run_id in dead} <= {dg.DagsterRunStatus.FAILURE}
+
+
+def test_deaths_at_any_moment_leave_nothing(installation: Installation) -> None:
+    chance = random.Random(DEATHS)
+    wanted = -(-DEATHS // len(available_engines()))
+    number = deaths = 0
+    for name, data in SMALL.items():
+        installation.deliver(name, data)
+    whole_pass_s = installation.live()
+    while deaths < wanted:
+        for _ in range(chance.randint(1, 3)):
+            number += 1
+            waiting = installation.pipeline.on_server()
+            # Sometimes a name of before: a correction, or the same bytes again.
+            name = f"report_{chance.randint(1, number + 4)}.txt"
+            if name not in waiting:
+                installation.deliver(name, chance.choice([twenty(chance.randint(1, 4)), b"nada\n", report()]))
+        deaths += installation.die_within(chance.uniform(0.01, whole_pass_s))
+    installation.live()
+    installation.assert_all_is_well()
