@@ -28,6 +28,7 @@ from visitas_dagster.loading.prepared import prepare
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.resources.sftp import SftpFolder
 from visitas_dagster.steps import archive, arrivals, load, validate
+from visitas_dagster.steps.tools import RunTools
 
 
 def die(*_: object) -> NoReturn:
@@ -123,8 +124,19 @@ def _mid_removal() -> None:
     SftpFolder.remove = _then_die(SftpFolder.remove)  # type: ignore[method-assign]
 
 
+def _run_born() -> None:
+    # Dagster knows of the run; nothing of it has begun.
+    RunTools.__enter__ = die  # type: ignore[method-assign]
+
+
+def _run_ended() -> None:
+    # Everything is done; Dagster does not know yet.
+    RunTools.__exit__ = _then_die(RunTools.__exit__)  # type: ignore[method-assign]
+
+
 POINTS: dict[str, Callable[[], None]] = {
     "after-listing": _after_listing,
+    "run-born": _run_born,
     "mid-download": _mid_download,
     "before-rename": _before_rename,
     "mid-validation": _mid_validation,
@@ -133,6 +145,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "after-commit": _after_commit,
     "after-backup": _after_backup,
     "mid-removal": _mid_removal,
+    "run-ended": _run_ended,
 }
 """What is patched so that a pass dies there."""
 

@@ -38,15 +38,6 @@ def twenty(seed: int) -> bytes:
     return report(*lines, record("sin arroba"), record(opens="-1"))
 
 
-SMALL: Final = {
-    "report_1.txt": twenty(1),
-    "report_2.txt": twenty(1),
-}
-BIG: Final = {
-    "report_1.txt": report(*[record(f"v{number}@example.com") for number in range(59_999)], record("no")),
-}
-
-
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Driver]:
     with Driver() as driver:
@@ -160,48 +151,61 @@ def installation(database: Database, sftp_folder: SftpFolder, tmp_path: Path, dr
         yield Installation(pipeline, start, log)
 
 
-_FIRST_FILE: Final = {
+_ATTEMPTS: Final = {
     "after-listing": ["CARGADO"],
+    "run-born": ["CARGADO"],
     # Committed is committed: the next pass only removes it from the server.
     "after-commit": ["CARGADO", "SIN_CAMBIO"],
     "after-backup": ["CARGADO", "SIN_CAMBIO"],
     "mid-removal": ["CARGADO"],
+    "run-ended": ["CARGADO"],
 }
-"""How the attempts at the first file end, by the point at which the first pass dies in it."""
+"""How the attempts at a file end, by the point at which the first pass dies over it."""
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_a_death_leaves_nothing_that_the_next_pass_does_not_finish(installation: Installation, point: str) -> None:
-    for name, data in SMALL.items():
-        installation.deliver(name, data)
-    die_and_live(installation, point)
-    first = [row["resultado"] for row in installation.pipeline.rows(tables.bitacora_intentos) if row["archivo_id"] == 1]
-    assert first == _FIRST_FILE.get(point, ["INTERRUMPIDO", "CARGADO"])
+def test_deaths_at_each_point_leave_nothing(installation: Installation) -> None:
+    for number, point in enumerate(POINTS):
+        name = f"report_{number}.txt"
+        installation.deliver(name, twenty(number))
+        die_and_live(installation, point)
+        installation.assert_all_is_well()
+        assert attempts(installation.pipeline, name) == _ATTEMPTS.get(point, ["INTERRUMPIDO", "CARGADO"]), point
 
 
-@pytest.mark.parametrize("point", ["mid-download", "mid-load"])
-def test_a_death_over_a_big_file_leaves_nothing(installation: Installation, point: str) -> None:
-    for name, data in BIG.items():
-        installation.deliver(name, data)
-    die_and_live(installation, point)
+def test_deaths_over_big_files_leave_nothing(installation: Installation) -> None:
+    for number, point in enumerate(("mid-download", "mid-load")):
+        lines = [record(f"v{visitor}@example.com") for visitor in range(number, number + 59_999)]
+        installation.deliver(f"report_{number}.txt", report(*lines, record("no")))
+        die_and_live(installation, point)
+    installation.assert_all_is_well()
 
 
 def die_and_live(installation: Installation, point: str) -> None:
+    before = installation.runs().keys()
     installation.die(point)
-    dead = installation.runs()
-    assert set(dead.values()) == (set() if point == "after-listing" else {dg.DagsterRunStatus.STARTED})
+    dead = {run_id: status for run_id, status in installation.runs().items() if run_id not in before}
+    assert len(dead) == (point != "after-listing"), point
+    assert set(dead.values()) <= _UNFINISHED, point
     installation.live()
-    installation.assert_all_is_well()
     after = installation.runs()
-    assert {after[run_id] for run_id in dead} <= {dg.DagsterRunStatus.FAILURE}
+    assert {after[run_id] for run_id in dead} <= {dg.DagsterRunStatus.FAILURE}, point
+
+
+_UNFINISHED: Final = {dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED}
+
+
+def attempts(pipeline: Pipeline, name: str) -> list[str | None]:
+    """How the attempts at a name ended, oldest first."""
+    keys = {row["id"] for row in pipeline.rows(tables.bitacora_control) if row["archivo"] == name}
+    return [row["resultado"] for row in pipeline.rows(tables.bitacora_intentos) if row["archivo_id"] in keys]
 
 
 def test_deaths_at_any_moment_leave_nothing(installation: Installation) -> None:
     chance = random.Random(DEATHS)
     wanted = -(-DEATHS // len(available_engines()))
     number = deaths = 0
-    for name, data in SMALL.items():
-        installation.deliver(name, data)
+    installation.deliver("report_0.txt", twenty(0))
+    installation.deliver("report_1.txt", twenty(0))
     whole_pass_s = installation.live()
     while deaths < wanted:
         for _ in range(chance.randint(1, 3)):
