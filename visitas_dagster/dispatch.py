@@ -25,6 +25,7 @@ from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
 from visitas_dagster.jobs import JOB
 from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
+from visitas_dagster.resources.folders import RunFolder
 from visitas_dagster.resources.platform import Clock, Observer, Platform, system_clock
 from visitas_dagster.sensors.arrivals import run_tags
 from visitas_dagster.sensors.recovery import bury_dead_runs
@@ -222,7 +223,11 @@ class Passes:
         definitions = build_definitions(self._settings, clock=self._clock, observer=self._recorder)
         job = definitions.resolve_job_def(JOB)
         for plan, source in plans:
-            _execute(job, self._instance, plan, source)
+            run_id = str(uuid4())
+            # Held from before Dagster knows of the run until after it knows how the run ended: whenever this
+            # process dies in between, the folder tells the next pass.
+            with RunFolder(self._platform.folders, run_id):
+                _execute(job, self._instance, run_id, plan, source)
 
     def _plan(self, names: list[str]) -> list[RunPlan]:
         """Register the partitions and group them into runs, in the order of the partitions."""
@@ -255,7 +260,7 @@ def _all(observed: dict[str, Observation]) -> list[Listed]:
     return [seen.listed for seen in observed.values()]
 
 
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan, source: Source) -> None:
+def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, run_id: str, plan: RunPlan, source: Source) -> None:
     """Execute one run in this process; its events go to the instance, its console stays quiet.
 
     Raises:
@@ -264,6 +269,7 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, plan: RunPlan,
     try:
         job.execute_in_process(
             instance=instance,
+            run_id=run_id,
             # The pass itself repeats what is to be repeated: without it nobody waits for the outcome.
             tags={**run_tags(plan, uuid4().hex[:12], source), "dagster/max_retries": "0"},
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},

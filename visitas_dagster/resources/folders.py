@@ -9,11 +9,12 @@ import errno
 import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
 
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.content import scan_file
@@ -93,31 +94,65 @@ class Folders:
         return _with_digest(archivo, sha256)
 
 
-_ALIVE = ".viva"
-_YOUNG_S = 60
-
-
 class RunFolder:
     """A run's folder under ``staging/``, locked for as long as its process lives.
 
     A process that dies leaves the folder behind with a free lock: that is how the next pass tells a dead run
-    from a slow one, without a clock and without asking for process ids, which are used again.
+    from a slow one, without a clock and without asking for process ids, which are used again. Within one process
+    it may be taken more than once; the last to close it removes it.
     """
+
+    _held: ClassVar[dict[Path, tuple[int, int]]] = {}
+    """By path, the descriptor that holds the lock and how many times this process has taken it."""
 
     def __init__(self, folders: Folders, run_id: str) -> None:
         """Create the folder and lock it; disk errors come out as failures."""
         self.path = folders.staging / run_id
+        self._open = True
+        held = self._held.get(self.path)
         with disk_errors("crear la carpeta de la corrida"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.path / _ALIVE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock, times = held or (_create_locked(self.path), 0)
+        self._held[self.path] = (lock, times + 1)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
 
     def close(self) -> None:
         """Remove the folder with all that is left in it, then free it; harmless twice."""
-        if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
-            os.close(self._lock)
-            self._lock = -1
+        if not self._open:
+            return
+        self._open = False
+        lock, times = self._held.pop(self.path)
+        if times > 1:
+            self._held[self.path] = (lock, times - 1)
+            return
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(lock)
+
+
+def _create_locked(path: Path) -> int:
+    """Create a folder and return the descriptor that locks it.
+
+    Whoever clears dead runs may see it before it is locked, and remove it: then it is created once more.
+    """
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(lock), path.stat()):
+                return lock
+        os.close(lock)
 
 
 def dead_run_folders(folders: Folders) -> Iterator[Path]:
@@ -126,15 +161,13 @@ def dead_run_folders(folders: Folders) -> Iterator[Path]:
         if path == folders.locks or not path.is_dir():
             continue
         try:
-            lock = os.open(path / _ALIVE, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            # Its run is just being born, or an old one's folder was only half removed.
-            if time.time() - path.stat().st_mtime < _YOUNG_S:
-                continue
             lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield path
+            if path.is_dir():
+                yield path
         except BlockingIOError:
             continue
         finally:

@@ -20,10 +20,11 @@ def bury_dead_runs(instance: dg.DagsterInstance, platform: Platform) -> list[str
     Raises:
         SystemFailure: the disk failed.
     """
-    dead = clear_dead_runs(platform)
-    for run_id in dead:
+
+    def bury(run_id: str) -> None:
         run = instance.get_run_by_id(run_id)
         if run is not None and not run.is_finished:
             instance.report_run_failed(run, "El proceso de la corrida murió sin terminar.")
         instance.event_log_storage.free_concurrency_slots_for_run(run_id)
-    return dead
+
+    return clear_dead_runs(platform, bury)

@@ -119,8 +119,12 @@ def _staged(task: FileTask) -> Path:
 
 
 def _take_copy(copy: LocalCopy, staged: Path) -> ContentFacts:
-    with disk_errors("leer la copia"), copy.open() as reading, staged.open("wb") as writing:
-        shutil.copyfileobj(reading, writing, 1 << 20)
+    # Under its own name only once it is whole, as after a download: what a dead run left whole is backed up.
+    partial = staged.with_name(staged.name + ".parcial")
+    with disk_errors("leer la copia"):
+        with copy.open() as reading, partial.open("wb") as writing:
+            shutil.copyfileobj(reading, writing, 1 << 20)
+        partial.replace(staged)
     return scan_file(staged)
 
 

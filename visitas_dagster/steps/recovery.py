@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from visitas_dagster.domain.arrivals import is_report
@@ -17,10 +18,14 @@ from visitas_dagster.resources.platform import Platform
 log = logging.getLogger("visitas.recuperacion")
 
 
-def clear_dead_runs(platform: Platform) -> list[str]:
+def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str]:
     """Empty ``staging/`` of what dead runs left; return their run ids.
 
     A file that had arrived whole goes to the backup first: its sender may have put another under its name since.
+
+    Args:
+        platform: the folders.
+        bury: told of each run id before its folder goes; dying in between, the next pass tells it again.
 
     Raises:
         SystemFailure: the disk failed.
@@ -31,6 +36,7 @@ def clear_dead_runs(platform: Platform) -> list[str]:
             for path in _whole_files(platform, folder):
                 digest = scan_file(path).sha256
                 keep_copy(path, platform.folders.backed_up(path.name, digest, platform.today()), digest)
+            bury(folder.name)
             shutil.rmtree(folder)
             dead.append(folder.name)
             log.warning(f"la corrida {folder.name} había muerto; su carpeta en staging quedó limpia")
