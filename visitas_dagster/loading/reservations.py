@@ -104,7 +104,7 @@ class ServerReservations:
                     return False
         except SystemFailure:
             # With the session its locks are gone. The ledger row's run_id still keeps a second run from loading.
-            self.close()
+            self._drop()
             raise
         self._held.add(archivo)
         return True
@@ -118,10 +118,15 @@ class ServerReservations:
             with database_errors(self._engine):
                 self._connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": self._name(archivo)})
         except SystemFailure:
-            self.close()
+            self._drop()
 
     def close(self) -> None:
-        """See :class:`Reservations`."""
+        """See :class:`Reservations`. Each name is given back first: the server may notice a closed session late."""
+        for archivo in list(self._held):
+            self.free(archivo)
+        self._drop()
+
+    def _drop(self) -> None:
         connection, self._connection = self._connection, None
         self._held.clear()
         if connection is not None:
