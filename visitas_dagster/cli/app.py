@@ -75,7 +75,7 @@ def status() -> None:
     command.run()
 
 
-_Names = Annotated[list[str], typer.Argument(metavar="NOMBRE…", help="Nombres de archivos.", show_default=False)]
+_Names = Annotated[list[str], typer.Argument(metavar="NOMBRE", help="Nombres de archivos.", show_default=False)]
 
 
 @_command(help="La historia entera de un archivo: intentos, estados, corridas, mensajes, dónde están sus bytes.")

@@ -63,7 +63,7 @@ class _Spanish(_Command):
 
     def format_usage(self, ctx: Any, formatter: Any) -> None:
         """Write the first line."""
-        pieces = [piece.strip("{}") for piece in self.collect_usage_pieces(ctx)]
+        pieces = [re.sub("[{}]", "", piece) for piece in self.collect_usage_pieces(ctx)]
         formatter.write_usage(ctx.command_path, " ".join(pieces), prefix="Uso: ")
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -73,7 +73,7 @@ class _Spanish(_Command):
                 formatter,
                 title,
                 [
-                    (re.sub(r" <\w+>", "", name), _translated_notes(explained))
+                    (re.sub(r" <[\w\[\]]+>", "", name), _translated_notes(explained))
                     for param in self.get_params(ctx)
                     if param.param_type_name == kind and (record := param.get_help_record(ctx)) is not None
                     for name, explained in [record]
