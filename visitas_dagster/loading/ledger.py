@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     CursorResult,
     Engine,
@@ -158,12 +159,20 @@ class Ledger:
             # The answer to an earlier try of this very claim was lost.
             return int(own)
         now = self.now()
+        self._interrupt(connection, tries.c.archivo_id == entry_id)
+        return _inserted(connection.execute(insert(tries).values(archivo_id=entry_id, run_id=run_id, inicio=now)))
+
+    def close_interrupted(self, run_id: str) -> None:
+        """Close the attempts that a dead run left open, also those at a version that was loaded before."""
+        with writing(self.engine) as connection:
+            self._interrupt(connection, tries.c.run_id == run_id)
+
+    def _interrupt(self, connection: Connection, which: ColumnElement[bool]) -> None:
         connection.execute(
             update(tries)
-            .where(tries.c.archivo_id == entry_id, tries.c.resultado.is_(None))
-            .values(resultado=Resultado.INTERRUMPIDO.value, fin=now, mensaje="la corrida murió sin terminar")
+            .where(which, tries.c.resultado.is_(None))
+            .values(resultado=Resultado.INTERRUMPIDO.value, fin=self.now(), mensaje="la corrida murió sin terminar")
         )
-        return _inserted(connection.execute(insert(tries).values(archivo_id=entry_id, run_id=run_id, inicio=now)))
 
     def _consume_release(self, connection: Connection, archivo: str) -> None:
         """A release is used up by the attempt that it allowed."""

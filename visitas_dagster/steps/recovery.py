@@ -12,6 +12,7 @@ from pathlib import Path
 
 from visitas_dagster.domain.arrivals import is_report
 from visitas_dagster.domain.content import scan_file
+from visitas_dagster.loading.ledger import Ledger
 from visitas_dagster.resources.folders import dead_run_folders, disk_errors, keep_copy
 from visitas_dagster.resources.platform import Platform
 
@@ -19,7 +20,7 @@ log = logging.getLogger("visitas.recuperacion")
 
 
 def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str]:
-    """Empty ``staging/`` of what dead runs left; return their run ids.
+    """Empty ``staging/`` of what dead runs left, and close their attempts; return their run ids.
 
     A file that had arrived whole goes to the backup first: its sender may have put another under its name since.
 
@@ -28,15 +29,17 @@ def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str
         bury: told of each run id before its folder goes; dying in between, the next pass tells it again.
 
     Raises:
-        SystemFailure: the disk failed.
+        SystemFailure: the disk or the database failed; what is left is cleared by the next call.
     """
     dead = []
+    ledger = Ledger(platform.engine, platform.clock, platform.settings.zone)
     with disk_errors("limpiar staging"):
         for folder in dead_run_folders(platform.folders):
             for path in _whole_files(platform, folder):
                 digest = scan_file(path).sha256
                 keep_copy(path, platform.folders.backed_up(path.name, digest, platform.today()), digest)
             bury(folder.name)
+            ledger.close_interrupted(folder.name)
             shutil.rmtree(folder)
             dead.append(folder.name)
             log.warning(f"la corrida {folder.name} había muerto; su carpeta en staging quedó limpia")
