@@ -172,6 +172,20 @@ def test_deaths_at_each_point_leave_nothing(installation: Installation) -> None:
         assert attempts(installation.pipeline, name) == _ATTEMPTS.get(point, ["INTERRUMPIDO", "CARGADO"]), point
 
 
+def test_deaths_over_what_is_loaded_already_leave_nothing(installation: Installation) -> None:
+    name, data = "report_1.txt", twenty(1)
+    installation.deliver(name, data)
+    installation.live()
+    expected = ["CARGADO"]
+    # Once it is off the server nobody comes back to it: its attempt is closed with its run.
+    for point, ends in {"after-backup": ["INTERRUMPIDO", "SIN_CAMBIO"], "mid-removal": ["INTERRUMPIDO"]}.items():
+        installation.deliver(name, data)
+        die_and_live(installation, point)
+        installation.assert_all_is_well()
+        expected += ends
+        assert attempts(installation.pipeline, name) == expected
+
+
 def test_deaths_over_big_files_leave_nothing(installation: Installation) -> None:
     for number, point in enumerate(("mid-download", "mid-load")):
         lines = [record(f"v{visitor}@example.com") for visitor in range(number, number + 59_999)]

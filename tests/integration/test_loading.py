@@ -334,8 +334,10 @@ def test_a_replay_loads_the_same_rows_once(pipeline: Pipeline) -> None:
     before = visitors(pipeline)
     task = pipeline.replay("report_1.txt")
     (row,) = ledger(pipeline, "report_1.txt")
-    assert task.loaded == Loaded(Estado.COMPLETADO_CON_ERRORES, valid=1, invalid=1, new_visitors=0, known_visitors=1)
+    # The visitor was new when the file came.
+    assert task.loaded == Loaded(Estado.COMPLETADO_CON_ERRORES, valid=1, invalid=1, new_visitors=1, known_visitors=0)
     assert (row["estado"], row["intentos"], row["reemplaza_a"]) == ("COMPLETADO_CON_ERRORES", 2, None)
+    assert (row["visitantes_nuevos"], row["visitantes_actualizados"]) == (1, 0)
     assert visitors(pipeline) == before
     assert [len(pipeline.rows(table)) for table in (tables.estadisticas, tables.errores)] == [1, 1]
     assert pipeline.broken_promises() == []
