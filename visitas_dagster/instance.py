@@ -12,6 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance import InstanceRef
 
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import SettingsError
@@ -27,6 +28,13 @@ storage:
     mysql_url:
       env: VISITAS_DAGSTER_DB_URL
 """
+
+_NO_CAPTURE = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -48,14 +56,22 @@ def prepare_home(settings: Settings) -> Path:
 
 
 @contextmanager
-def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the instance that the web UI, the daemon and ``dispatch`` share, with its pools capped."""
+def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterator[dg.DagsterInstance]:
+    """Open the instance that the web UI, the daemon and ``dispatch`` share, with its pools capped.
+
+    Args:
+        settings: the platform's.
+        captures_output: whether what the steps of runs in this process print goes to the web UI. A command that
+            draws on the terminal wants it not: its bars would land there, and the processes that mirror the output
+            die of the terminal's Ctrl-C with a traceback each.
+    """
     home = prepare_home(settings)
     # Runs started from here read the same instance; Dagster finds it by this variable only.
     os.environ["DAGSTER_HOME"] = str(home)
     if settings.dagster_db_url is not None:
         os.environ["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    reference = InstanceRef.from_dir(str(home), overrides={} if captures_output else _NO_CAPTURE)
+    with dg.DagsterInstance.from_ref(reference) as instance:
         cap_pools(instance, settings)
         yield instance
 
