@@ -154,7 +154,7 @@ def test_text_is_utf8mb4_and_emails_compare_by_their_bytes(engine: sa.Engine) ->
     )
     sets = {(table, column): charset for table, column, charset, _ in rows}
     collations = {(table, column): collation for table, column, _, collation in rows}
-    digests = {("bitacora_control", "sha256"), ("contenidos_cargados", "sha256"), ("olvidados", "huella")}
+    digests = {("bitacora_control", "sha256"), ("contenidos_cargados", "sha256")}
     assert {column for column, charset in sets.items() if charset != "utf8mb4"} == digests
     for table, column in (("estadisticas", "email"), ("visitantes", "email"), ("bitacora_control", "archivo")):
         assert collations[table, column] == "utf8mb4_bin"
@@ -177,7 +177,6 @@ def test_the_keys_and_what_they_point_to(engine: sa.Engine) -> None:
         "contenidos_cargados": ["sha256"],
         "periodo_visitantes": ["id"],
         "bitacora_intentos": ["id"],
-        "olvidados": ["huella"],
         "auditoria": ["id"],
     }
     for name in ("estadisticas", "errores", "contenidos_cargados", "bitacora_intentos"):

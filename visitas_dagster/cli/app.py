@@ -107,11 +107,14 @@ def release(nombres: _Names) -> None:
 @_command(help="Valida un archivo local y muestra qué pasaría con él; no escribe nada.")
 def check(
     archivo: Annotated[Path, typer.Argument(metavar="ARCHIVO", help="Ruta del archivo.", show_default=False)],
+    contra_base: Annotated[
+        bool, typer.Option("--contra-base", help="Compara también con lo cargado: qué cambiaría como corrección.")
+    ] = False,
 ) -> None:
     """Validate one local file."""
     from visitas_dagster.cli import check as command
 
-    raise typer.Exit(NEEDS_PERSON if command.run(archivo) else DONE)
+    raise typer.Exit(NEEDS_PERSON if command.run(archivo, against_database=contra_base) else DONE)
 
 
 @_command(help="Todo embebido en esta máquina: servidor SFTP con muestras, SQLite, web, sensor. Ctrl-C termina.")

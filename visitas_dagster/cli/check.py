@@ -48,7 +48,7 @@ class _Verdict:
         self.sample += rejected.slice(0, SAMPLE - len(self.sample)).to_pylist()
 
 
-def run(path: Path) -> bool:
+def run(path: Path, *, against_database: bool = False) -> bool:
     """Validate the file; return whether it would need a person."""
     console = output()
     settings = load_settings()
@@ -62,6 +62,10 @@ def run(path: Path) -> bool:
         needs_person = True
     else:
         _show(console, path, verdict)
+        if against_database:
+            from visitas_dagster.cli.preview import show_change  # here: a plain check needs no database
+
+            show_change(console, path, settings)
         needs_person = False
     if not is_report(path.name, settings.patron_archivo):
         console.print(

@@ -195,15 +195,6 @@ bitacora_intentos = Table(
 """One row per attempt at a content: ``bitacora_control`` counts them, this tells them. Where a file stands on the
 ladder of retries follows from these rows alone."""
 
-olvidados = Table(
-    "olvidados",
-    metadata,
-    Column("huella", _digest(), primary_key=True),
-    Column("momento", _moment(), nullable=False),
-    **_MYSQL,
-)
-"""The addresses that were erased, as keyed digests: enough to mask them in a later replay, too little to read them."""
-
 auditoria = Table(
     "auditoria",
     metadata,
@@ -214,4 +205,4 @@ auditoria = Table(
     Column("detalle", JSON, nullable=False),
     **_MYSQL,
 )
-"""What persons did by hand that changes what is kept: releases, replays, erasures."""
+"""What persons did by hand that changes what is kept: releases."""

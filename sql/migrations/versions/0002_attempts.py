@@ -1,6 +1,6 @@
-"""Attempts, erased addresses and the audit trail.
+"""Attempts and the audit trail.
 
-Revision 0002: what the ladder of retries, ``explain`` and ``forget`` need to know.
+Revision 0002: what the ladder of retries, ``explain`` and ``release`` need to know.
 """
 
 import sqlalchemy as sa
@@ -23,10 +23,6 @@ def _moment() -> sa.types.TypeEngine:
     return sa.DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql")
 
 
-def _digest() -> sa.types.TypeEngine:
-    return sa.String(64).with_variant(mysql.CHAR(64, charset="ascii", collation="ascii_bin"), "mysql")
-
-
 def upgrade() -> None:
     """Create the tables."""
     op.create_table(
@@ -45,12 +41,6 @@ def upgrade() -> None:
     op.create_index("ix_intentos_archivo", "bitacora_intentos", ["archivo_id", "id"])
     op.create_index("ix_intentos_resultado", "bitacora_intentos", ["resultado", "fin"])
     op.create_table(
-        "olvidados",
-        sa.Column("huella", _digest(), primary_key=True),
-        sa.Column("momento", _moment(), nullable=False),
-        **_TABLE,
-    )
-    op.create_table(
         "auditoria",
         sa.Column("id", _key(), primary_key=True, autoincrement=True),
         sa.Column("momento", _moment(), nullable=False),
@@ -63,5 +53,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables."""
-    for table in ("auditoria", "olvidados", "bitacora_intentos"):
+    for table in ("auditoria", "bitacora_intentos"):
         op.drop_table(table)

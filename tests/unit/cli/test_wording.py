@@ -105,7 +105,9 @@ def test_an_arguments_help_tells_that_it_must_be_there(call: Call) -> None:
         "  ARCHIVO  Ruta del archivo.  [obligatorio]",
         "",
         "Opciones:",
-        "  -h, --help  Muestra esta ayuda y termina.",
+        "  --contra-base  Compara también con lo cargado: qué cambiaría como",
+        "                 corrección.",
+        "  -h, --help     Muestra esta ayuda y termina.",
     ]
 
 
