@@ -6,16 +6,18 @@ Opening and preparing the instance belongs here; what runs on it does not.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from dagster._core.instance import InstanceRef
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from visitas_dagster.domain.causes import cause
-from visitas_dagster.domain.failures import SettingsError
+from visitas_dagster.domain.failures import SettingsError, SystemFailure
 from visitas_dagster.settings import Settings
 
 POOL_SFTP = "sftp"
@@ -28,6 +30,8 @@ storage:
     mysql_url:
       env: VISITAS_DAGSTER_DB_URL
 """
+
+_MAX_WORDS = 200
 
 _NO_CAPTURE = {
     "compute_logs": {
@@ -70,10 +74,34 @@ def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterat
     os.environ["DAGSTER_HOME"] = str(home)
     if settings.dagster_db_url is not None:
         os.environ["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
-    reference = InstanceRef.from_dir(str(home), overrides={} if captures_output else _NO_CAPTURE)
-    with dg.DagsterInstance.from_ref(reference) as instance:
-        cap_pools(instance, settings)
+    with _opened(home, settings, {} if captures_output else _NO_CAPTURE) as instance:
         yield instance
+
+
+def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.DagsterInstance:
+    """Open it; raise :class:`SettingsError` or :class:`SystemFailure` in place of Dagster's pages of explanation."""
+    try:
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+        cap_pools(instance, settings)
+    except SQLAlchemyError as error:
+        setting = "VISITAS_DAGSTER_DB_URL" if settings.dagster_db_url else "DAGSTER_HOME"
+        raise SystemFailure(
+            f"{setting}: la base de datos de Dagster no se puede usar ({_in_short(error)})",
+            "revise que esté encendida, y usuario, clave y permisos" if settings.dagster_db_url else "revise el disco",
+        ) from error
+    except Exception as error:
+        raise SettingsError(
+            "DAGSTER_HOME",
+            f"Dagster no entiende {home / 'dagster.yaml'} ({_in_short(error)})",
+            "corrija el archivo, o bórrelo y ejecute: visitas init",
+        ) from error
+    return instance
+
+
+def _in_short(error: Exception) -> str:
+    original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    words = " ".join(str(original).split()) or type(error).__name__
+    return words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}…"
 
 
 def cap_pools(instance: dg.DagsterInstance, settings: Settings) -> None:

@@ -89,6 +89,14 @@ def host_of(address: str) -> str:
     return urlsplit(address.removeprefix("blob:")).hostname or ""
 
 
+def is_of(process: psutil.Process, sessions: set[int]) -> bool:
+    """Whether a process that still runs belongs to one of these sessions."""
+    try:
+        return os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     limit = time.monotonic() + seconds
     while not condition():
@@ -184,6 +192,11 @@ def test_the_graph_shows_the_five_assets(processed: Demo, browser: Browser) -> N
     browser.open(f"{processed.address}/asset-groups", "validated_records")
     for asset in ASSETS:
         browser.page.get_by_text(asset, exact=True).first.wait_for(timeout=30_000)
+    # Without the navigation there is room for what each asset tells of itself.
+    browser.page.get_by_text("Hide navigation").click()
+    browser.page.reload()
+    browser.page.get_by_text(re.compile(r"\d+% filled \(1 failed\)")).nth(3).wait_for(timeout=30_000)
+    assert browser.page.get_by_text(re.compile(r"\d+% filled \(1 failed\)")).count() == len(ASSETS) - 1
     browser.picture("activos")
 
 
@@ -265,6 +278,25 @@ def test_a_backfill_runs_many_partitions_a_run_and_changes_nothing(processed: De
     assert found == {"status": "COMPLETED_SUCCESS", "runs": [{"status": "SUCCESS"}] * 2}
 
 
+def test_a_port_that_is_taken_is_refused(demo: Demo, tmp_path: Path) -> None:
+    port = demo.address.rpartition(":")[2]
+    ended = subprocess.run(
+        [VISITAS, "demo", "--puerto", port],
+        cwd=tmp_path,
+        env=bare(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        f"visitas: --puerto {port}: no se puede abrir (el puerto está ocupado). "
+        "Elija otro, o ninguno para que sea uno libre\n",
+    )
+    assert not (tmp_path / "var").exists()
+
+
 def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
     ended = subprocess.run(
         [VISITAS, "demo"],
@@ -275,17 +307,26 @@ def test_a_second_demo_in_the_same_folder_is_refused(demo: Demo) -> None:
         timeout=60,
         check=False,
     )
-    assert ended.returncode == 2
-    assert len(ended.stderr.splitlines()) == 1
-    assert "ya corre otra demostración" in ended.stderr
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "visitas: ya corre otra demostración en esta carpeta. Termínela con Ctrl-C en su terminal\n",
+    )
 
 
 def test_ctrl_c_ends_everything(demo: Demo) -> None:
     started = [psutil.Process(demo.process.pid), *psutil.Process(demo.process.pid).children(recursive=True)]
+    # The demo's own session, and the one in which it started Dagster.
+    sessions = {os.getsid(process.pid) for process in started}
     assert len(started) >= 3
+    assert len(sessions) == 2
     port = int(demo.address.rpartition(":")[2])
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(60) == 0
-    assert [process for process in started if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert [process for process in psutil.process_iter() if is_of(process, sessions)] == []
+    assert (
+        (demo.folder / "terminal.txt")
+        .read_text()
+        .endswith("Terminando…\nTodo terminó. Los datos quedan en var/demo hasta la siguiente demostración.\n")
+    )
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0

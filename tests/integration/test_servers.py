@@ -194,7 +194,8 @@ def test_killed_connections_are_gone(database: Database) -> None:
 
 
 def test_a_killed_mariadb_comes_back_with_what_was_committed(mariadb_server: MariaDBServer) -> None:
-    url, port, pid = mariadb_server.create_database(), mariadb_server.port, mariadb_server.pid
+    url, port = mariadb_server.create_database(), mariadb_server.port
+    process = psutil.Process(mariadb_server.pid)
     with connection_to(url) as connection:
         connection.execute(sa.text("CREATE TABLE t (n INT)"))
         connection.execute(sa.text("INSERT INTO t VALUES (1)"))
@@ -202,7 +203,8 @@ def test_a_killed_mariadb_comes_back_with_what_was_committed(mariadb_server: Mar
         connection.execute(sa.text("INSERT INTO t VALUES (2)"))
         mariadb_server.kill()
         connection.invalidate()
-    assert not psutil.pid_exists(pid)
+    # By the process, not by its number: that one is another's soon, on a machine where many are born.
+    assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     with pytest.raises(sa.exc.OperationalError), connection_to(url):
         pass
     mariadb_server.start()

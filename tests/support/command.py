@@ -99,25 +99,37 @@ class Visitas:
             start_new_session=True,
         )
 
-    def run_in_terminal(self, *arguments: str, columns: int = 100, **changes: str | None) -> Ended:
-        """Call it on a terminal so many columns wide."""
+    def run_in_terminal(
+        self, *arguments: str, columns: int = 100, ctrl_c_at: str | None = None, **changes: str | None
+    ) -> Ended:
+        """Call it on a terminal of its own.
+
+        Args:
+            arguments: the command line.
+            columns: the terminal's width.
+            ctrl_c_at: Ctrl-C is typed once, as soon as this is shown; the terminal sends it to every process on it.
+            changes: as for `run`.
+        """
         ours, its = pty.openpty()
         fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         process = subprocess.Popen(
-            [str(VISITAS), *arguments],
+            ["setsid", "--ctty", "--wait", str(VISITAS), *arguments],
             stdin=its,
             stdout=its,
             stderr=its,
             cwd=self.folder,
             env=self.environment(**{"TERM": "xterm-256color", **changes}),
-            start_new_session=True,
         )
         os.close(its)
         shown = bytearray()
+        waiting_for = ctrl_c_at
         # Linux ends a terminal that nobody writes to any more with an error.
         with contextlib.suppress(OSError):
             while piece := os.read(ours, 1 << 16):
                 shown += piece
+                if waiting_for is not None and waiting_for.encode() in shown:
+                    os.write(ours, b"\x03")
+                    waiting_for = None
         os.close(ours)
         return Ended(process.wait(_TIMEOUT_S), shown.decode())
 

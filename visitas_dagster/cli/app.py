@@ -106,7 +106,10 @@ def release(nombres: _Names) -> None:
 
 @_command(help="Valida un archivo local y muestra qué pasaría con él; no escribe nada.")
 def check(
-    archivo: Annotated[Path, typer.Argument(metavar="ARCHIVO", help="Ruta del archivo.", show_default=False)],
+    archivo: Annotated[
+        # Whether it can be read is told by the command, in Spanish.
+        Path, typer.Argument(metavar="ARCHIVO", help="Ruta del archivo.", show_default=False, readable=False)
+    ],
     contra_base: Annotated[
         bool, typer.Option("--contra-base", help="Compara también con lo cargado: qué cambiaría como corrección.")
     ] = False,

@@ -110,6 +110,7 @@ class Watch:
     def __init__(self, console: Console) -> None:
         """Nothing is drawn before :meth:`planned`."""
         self._console = console
+        self._drawn = console.is_terminal
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -117,7 +118,7 @@ class Watch:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not self._drawn,
             transient=True,
         )
         self._overall = self._progress.add_task("archivos", total=None, visible=False)
@@ -144,12 +145,13 @@ class Watch:
             self._console.print(
                 f"{counted(files, 'archivo', 'archivos')} en {counted(runs, 'corrida', 'corridas')} de Dagster"
             )
-            self._progress.update(self._overall, total=files, visible=True)
+            self._progress.reset(self._overall, total=files, visible=True)
 
     def step(self, archivo: str, step: str, total: int | None = None) -> None:
         """See :class:`visitas_dagster.resources.platform.Observer`."""
-        self._progress.reset(self._current, total=total)
-        self._progress.update(self._current, description=f"{step} {text(archivo)}", visible=True)
+        # A new bar: a used one keeps its total where none is known.
+        self._progress.remove_task(self._current)
+        self._current = self._progress.add_task(f"{step} {text(archivo)}", total=total)
 
     def advance(self, archivo: str, amount: int) -> None:
         """See :class:`visitas_dagster.resources.platform.Observer`."""
@@ -158,5 +160,5 @@ class Watch:
     def done(self, archivo: str, estado: str, detail: str = "") -> None:
         """See :class:`visitas_dagster.resources.platform.Observer`."""
         self._progress.advance(self._overall)
-        if not self._console.is_terminal:
+        if not self._drawn:
             self._console.print(f"{text(archivo)} {estado}" + (f": {text(detail)}" if detail else ""))

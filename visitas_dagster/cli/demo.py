@@ -60,5 +60,7 @@ def _show(console: Console, demo: Demo) -> None:
 
 
 def _self() -> str:
-    """This command as it was typed."""
-    return shlex.quote(os.path.relpath(sys.argv[0])) if os.sep in sys.argv[0] else "visitas"
+    """This command as it may be typed here."""
+    if os.sep not in sys.argv[0]:
+        return "visitas"
+    return shlex.quote(min(os.path.relpath(sys.argv[0]), os.path.abspath(sys.argv[0]), key=len))

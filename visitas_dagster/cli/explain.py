@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from rich.console import Console
+from rich.text import Text
 from sqlalchemy import RowMapping
 
-from visitas_dagster.cli.console import number, output, print_table, state, text
+from visitas_dagster.cli.console import bold, number, output, state, text
 from visitas_dagster.domain.failures import SettingsError, SystemFailure, UsageError
 from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
@@ -35,7 +36,7 @@ def run(archivo: str) -> None:
                 f"nadie conoce «{archivo}»: no está en el servidor ni en la bitácora",
                 "escriba el nombre tal como lo muestra: visitas status",
             )
-        console.print(f"[bold]{text(archivo)}[/]")
+        console.print(bold(archivo))
         _show_versions(console, versions, platform.settings.zone)
         _show_attempts(console, history.attempt_rows([row["id"] for row in versions]), platform.settings.zone)
         _show_places(console, platform, archivo, versions, server)
@@ -43,8 +44,8 @@ def run(archivo: str) -> None:
 
 def _show_versions(console: Console, versions: Sequence[RowMapping], zone: ZoneInfo) -> None:
     for row in versions:
-        current = ", [bold]vigente[/]" if row["vigente"] else ""
-        console.print(f"\nVersión {row['id']}: {state(row['estado'])}{current}")
+        current = Text.assemble(", ", bold("vigente")) if row["vigente"] else ""
+        console.print(Text.assemble(f"\nVersión {row['id']}: ", state(row["estado"]), current))
         facts = [
             ("contenido", row["sha256"] or "todavía sin descargar"),
             ("bytes", number(row["bytes"])),
@@ -74,23 +75,17 @@ def _records(row: RowMapping) -> str:
 def _show_attempts(console: Console, attempts: Sequence[RowMapping], zone: ZoneInfo) -> None:
     if not attempts:
         return
-    console.print()
-    print_table(
-        console,
-        "Intentos",
-        (">versión", "inicio", "fin", "resultado", "corrida", "mensaje"),
-        [
-            (
-                str(row["archivo_id"]),
-                _moment(row["inicio"], zone),
-                _moment(row["fin"], zone),
-                row["resultado"] or "EN_CURSO",
-                row["run_id"] or "—",
-                text(row["mensaje"] or ""),
-            )
-            for row in attempts
-        ],
-    )
+    console.print("\nIntentos")
+    for row in attempts:
+        console.print(
+            Text.assemble(
+                f"  {_moment(row['inicio'], zone)}  ",
+                state(row["resultado"] or "EN_CURSO"),
+                f"  versión {row['archivo_id']}, corrida {row['run_id'] or '—'}, fin {_moment(row['fin'], zone)}",
+                f": {text(row['mensaje'])}" if row["mensaje"] else "",
+            ),
+            soft_wrap=True,
+        )
 
 
 def _show_places(

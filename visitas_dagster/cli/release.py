@@ -8,6 +8,8 @@ from __future__ import annotations
 import getpass
 from collections.abc import Sequence
 
+from rich.text import Text
+
 from visitas_dagster.cli.console import output, state, text
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema
@@ -28,7 +30,9 @@ def run(names: Sequence[str]) -> None:
                 raise UsageError(f"«{archivo}» no tiene una versión fallida", "véalas con: visitas status")
         for archivo in dict.fromkeys(names):
             estado = ledger.release(archivo, operator())
-            console.print(f"{text(archivo)} ({state(estado or '')}) queda libre: la siguiente pasada lo toma.")
+            console.print(
+                Text.assemble(f"{text(archivo)} (", state(estado or ""), ") queda libre: la siguiente pasada lo toma.")
+            )
 
 
 def operator() -> str:

@@ -83,9 +83,10 @@ class Demo:
         """Start everything; return when the web UI answers.
 
         Raises:
-            UsageError: the folder is in use, or is not a demo's.
+            UsageError: the folder is in use or is not a demo's, or the web UI's port is taken.
             TransientFailure: the web UI did not come up.
         """
+        _require_free(self._port)
         self._stack.enter_context(_own_folder(self.folder))
         root = self.folder / "sftp"
         server = self._stack.enter_context(EmbeddedSftpServer(root, self.folder / "servidor", _USER, _PASSWORD))
@@ -212,6 +213,19 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _require_free(port: int) -> None:
+    """Raise :class:`UsageError` unless the port can be listened on."""
+    with socket.socket() as probe:
+        # As the web server does it: a connection of an earlier demo that is still closing is in nobody's way.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UsageError(
+                f"--puerto {port}: no se puede abrir ({cause(error)})", "elija otro, o ninguno para que sea uno libre"
+            ) from error
 
 
 def _answers(url: str) -> bool:
