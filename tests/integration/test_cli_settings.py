@@ -4,6 +4,7 @@ Settings that no server is asked about belong here, and `VISITAS_HOME`; those of
 have files of their own.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,78 @@ def test_a_home_that_is_not_there_yet_wants_init(visitas: Visitas, command: list
     line = "VISITAS_DB_URL: en la base de datos faltan las tablas. Ejecute: visitas init"
     assert visitas.run(*command, **SERVER) == refused(line, 1)
     assert not (visitas.home / "visitas.db").exists()
+
+
+# ------------------------------------------------------------------------------------------------ Dagster
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"storage: [1\n", "while parsing a flow sequence"),
+        (b"almacen: 1\n", "Errors whilst loading dagster instance config at dagster.yaml."),
+        ("# señal\n".encode("cp1252"), "'utf-8' codec can't decode byte"),
+    ],
+)
+def test_a_dagster_yaml_that_cannot_be_read_is_named(ready: Visitas, content: bytes, said: str) -> None:
+    path = ready.home / "dagster" / "dagster.yaml"
+    path.write_bytes(content)
+    ended = ready.run("init")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith(f"visitas: DAGSTER_HOME: Dagster no entiende {path} ({said}")
+    assert ended.err.endswith("). Corrija el archivo, o bórrelo y ejecute: visitas init\n")
+
+
+def test_a_database_of_dagsters_own_that_is_down_is_named(visitas: Visitas) -> None:
+    url = "mysql+mysqlconnector://ana:secreto@127.0.0.1:1/dagster"
+    ended = visitas.run("init", VISITAS_DAGSTER_DB_URL=url)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert ended.err.startswith("visitas: VISITAS_DAGSTER_DB_URL: la base de datos de Dagster no se puede usar (2003")
+    assert ended.err.endswith("). Revise que esté encendida, y usuario, clave y permisos\n")
+    assert "secreto" not in ended.err
+
+
+# ------------------------------------------------------------------------------------------------ defects
+
+
+@pytest.fixture
+def broken(ready: Visitas) -> Visitas:
+    """Give an installation whose program has a defect: Python runs this file before the program."""
+    (ready.folder / "sitecustomize.py").write_text(
+        "import visitas_dagster.loading.schema as schema\n"
+        "def require_current(engine):\n"
+        "    raise RuntimeError('algo se\\nrompió')\n"
+        "schema.require_current = require_current\n",
+        encoding="utf-8",
+    )
+    return ready
+
+
+def test_a_defect_is_one_line_and_its_traceback_is_in_the_logs(broken: Visitas) -> None:
+    path = broken.environment()["PYTHONPATH"]
+    ended = broken.run("status", PYTHONPATH=f"{broken.folder}:{path}")
+    found = re.fullmatch(
+        r"visitas: error inesperado, RuntimeError: algo se rompió\. "
+        r"El detalle está en (.+): envíelo a quien mantiene visitas\n",
+        ended.err,
+    )
+    assert (ended.code, ended.out) == (1, "")
+    assert found is not None
+    kept = Path(found[1])
+    assert kept.is_relative_to(broken.home / "logs")
+    assert kept.read_text(encoding="utf-8").endswith("RuntimeError: algo se\nrompió\n")
+
+
+def test_a_traceback_that_cannot_be_kept_is_said_in_the_line(broken: Visitas) -> None:
+    (broken.home / "logs").chmod(0o555)
+    path = broken.environment()["PYTHONPATH"]
+    ended = broken.run_bound_by_permissions("status", PYTHONPATH=f"{broken.folder}:{path}")
+    assert (ended.code, ended.out) == (1, "")
+    assert re.fullmatch(
+        r"visitas: error inesperado, RuntimeError: algo se rompió\. El detalle no se pudo guardar: "
+        rf"{broken.home}/logs/\d{{8}}: sin permiso; corrija eso y repita la orden\n",
+        ended.err,
+    )
 
 
 # --------------------------------------------------------------------------------------------------- else
