@@ -26,10 +26,9 @@ from visitas_dagster.jobs import JOB
 from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.folders import RunFolder
-from visitas_dagster.resources.platform import Clock, Observer, Platform, system_clock
+from visitas_dagster.resources.platform import Observer, Platform
 from visitas_dagster.sensors.arrivals import run_tags
 from visitas_dagster.sensors.recovery import bury_dead_runs
-from visitas_dagster.settings import Settings
 from visitas_dagster.steps.arrivals import away, look, owed
 from visitas_dagster.steps.task import Source
 
@@ -110,30 +109,18 @@ class _Recorder:
 class Passes:
     """Runs passes over one open platform, in this process, recorded in one Dagster instance."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        platform: Platform,
-        instance: dg.DagsterInstance,
-        observer: PassObserver,
-        *,
-        clock: Clock = system_clock,
-    ) -> None:
+    def __init__(self, platform: Platform, instance: dg.DagsterInstance, observer: PassObserver) -> None:
         """Remember them.
 
         Args:
-            settings: the platform's settings.
-            platform: its open parts, for listing and asking.
+            platform: the open parts, for listing and asking; the runs get its settings and its clock.
             instance: where the runs are recorded: the web UI's own.
             observer: is told of everything.
-            clock: the time source.
         """
-        self._settings = settings
         self._platform = platform
         self._instance = instance
         self._recorder = _Recorder(observer)
         self._observer = observer
-        self._clock = clock
 
     def pending(self, *, limit: int | None = None, insisted: Sequence[str] = ()) -> PassResult:
         """Take every file that is owed work; return what became of each.
@@ -177,14 +164,14 @@ class Passes:
     def _choose(self, insisted: Sequence[str]) -> tuple[set[str], list[Listed], list[str]]:
         """Return the names on the server, the files to take, and those that still change."""
         observed = look(self._platform, {})
-        wait = self._settings.espera_estable_s
+        wait = self._platform.settings.espera_estable_s
         candidates = {listed.archivo for listed in owed(self._platform, _all(observed), insisted)}
         if candidates and wait:
             # A single look cannot tell whether a file stands still: it takes two, by our own clock.
             self._observer.waiting(wait, len(candidates))
             time.sleep(wait)
             observed = look(self._platform, observed)
-        still = settled(observed, wait, self._clock().timestamp())
+        still = settled(observed, wait, self._platform.clock().timestamp())
         arriving = sorted(candidates & (observed.keys() - {listed.archivo for listed in still}))
         return set(observed), owed(self._platform, still, insisted), arriving
 
@@ -200,7 +187,7 @@ class Passes:
 
     @property
     def _history(self) -> History:
-        return History(self._platform.engine, self._settings.zone)
+        return History(self._platform.engine, self._platform.settings.zone)
 
     def _process(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
         """Run each group; a file whose run is to be tried again gets that second run in the same pass."""
@@ -220,7 +207,7 @@ class Passes:
         self._observer.planned(sum(len(names) for _, names in groups), len(plans))
         if not plans:
             return
-        definitions = build_definitions(self._settings, clock=self._clock, observer=self._recorder)
+        definitions = build_definitions(self._platform.settings, clock=self._platform.clock, observer=self._recorder)
         job = definitions.resolve_job_def(JOB)
         for plan, source in plans:
             run_id = str(uuid4())
@@ -235,7 +222,7 @@ class Passes:
             return []
         self._instance.add_dynamic_partitions(ARCHIVOS, names)
         partitions = self._instance.get_dynamic_partitions(ARCHIVOS)
-        return plan_runs(names, partitions, self._settings.archivos_por_corrida)
+        return plan_runs(names, partitions, self._platform.settings.archivos_por_corrida)
 
     def _outcomes(self, taken: Sequence[str]) -> list[Outcome]:
         ended = self._recorder.ended

@@ -163,7 +163,7 @@ def _one_pass(request: dict[str, Any]) -> None:
         open_instance(settings) as instance,
         Watch(output()) as watch,
     ):
-        dispatch.Passes(settings, platform, instance, watch, clock=clock).pending()
+        dispatch.Passes(platform, instance, watch).pending()
 
 
 def _child(request: dict[str, Any]) -> NoReturn:

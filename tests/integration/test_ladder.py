@@ -218,7 +218,7 @@ def test_a_pass_repeats_a_run_once_and_leaves_the_rest_to_the_next_days(
     pipeline: Pipeline, clock: SteppingClock, broken: Broken
 ) -> None:
     with dg.DagsterInstance.ephemeral() as instance, Watch(output()) as watch:
-        passes = Passes(pipeline.settings, pipeline.platform, instance, watch, clock=clock)
+        passes = Passes(pipeline.platform, instance, watch)
         broken.by(TransientFailure("no responde"))
         pipeline.deliver(NAME, DATA)
         pipeline.deliver("report_2.txt", report(record()))

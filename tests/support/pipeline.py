@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,7 +21,8 @@ import sqlalchemy as sa
 
 from tests.oracle.oracle import COLUMNS, HEADERS, Tables
 from tests.support.fixtures import Database, SftpFolder
-from visitas_dagster.assets.walk import contained
+from visitas_dagster.assets.tables import not_archived
+from visitas_dagster.assets.walk import contained, fail
 from visitas_dagster.domain.arrivals import settled
 from visitas_dagster.domain.ladder import RUN_RETRIES, Resultado
 from visitas_dagster.domain.states import FINISHED, Estado
@@ -291,17 +293,14 @@ class Pipeline:
 def apply(tools: RunTools, task: FileTask, step: Callable[[RunTools, FileTask], None]) -> None:
     """Take a file through one step, as an op does."""
     if task.goes_on and (step is download or task.needs_load):
-        with contained(tools, task):
+        with contained(tools, task.archivo, partial(fail, tools, task)):
             step(tools, task)
 
 
 def finish(tools: RunTools, task: FileTask) -> None:
     """Take a file through the last step, as its op does."""
-    outcome = FileTask(task.archivo, skipped="sólo guarda el fallo del archivado")
-    with contained(tools, outcome):
+    with contained(tools, task.archivo, partial(not_archived, tools, task)):
         archive(tools, task)
-    if outcome.failure is not None and task.aviso is None:
-        task.aviso = str(outcome.failure)
 
 
 def sha256(data: bytes) -> str:

@@ -4,12 +4,14 @@ The ops ``cargar`` and ``archivar`` belong here; the transaction is ``loading/tr
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from visitas_dagster.assets import checks, metadata
 from visitas_dagster.assets.walk import TOOLS, contained, run_tools, telling, walk
+from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.load import load
@@ -51,17 +53,20 @@ def archivar(context: dg.OpExecutionContext, cargados: list[Any]) -> Iterator[An
     tasks: list[FileTask] = cargados
     tools = run_tools(context)
     for task in tasks:
-        # A faulty archive does not undo a load, so it is not the file's own failure.
-        outcome = FileTask(task.archivo, skipped="sólo guarda el fallo del archivado")
-        with contained(tools, outcome):
+        with contained(tools, task.archivo, partial(not_archived, tools, task)):
             archive(tools, task)
-        if outcome.failure is not None and task.aviso is None:
-            task.aviso = str(outcome.failure)
         _tell(tools, task)
     _check_ledger(context, tools, [task for task in tasks if task.loaded is not None])
     _raise_failures(tasks)
     # A generator without an output: the one for the check would speak for every partition of the run at once.
     yield from ()
+
+
+def not_archived(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
+    """Note a faulty archive. It does not undo a load, so it is not the file's own failure."""
+    tools.log.error(f"{task.archivo}: sin archivar: {failure}")
+    if task.aviso is None:
+        task.aviso = str(failure)
 
 
 def _tell(tools: RunTools, task: FileTask) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import dagster as dg
 
@@ -62,7 +63,7 @@ def walk(
     """
     tools = run_tools(context)
     for task in [task for task in tasks if task.goes_on]:
-        with contained(tools, task):
+        with contained(tools, task.archivo, partial(fail, tools, task)):
             step(tools, task)
         if task.skipped is not None:
             context.log.info(f"{task.archivo}: {task.skipped}")
@@ -75,16 +76,16 @@ def walk(
 
 
 @contextmanager
-def contained(tools: RunTools, task: FileTask) -> Iterator[None]:
-    """Keep a file's failure from the other files of the run: mark it, and record it in the ledger."""
+def contained(tools: RunTools, archivo: str, failed: Callable[[VisitasError], None]) -> Iterator[None]:
+    """Keep a file's failure from the other files of the run: hand it to ``failed`` instead."""
     try:
         yield
     except VisitasError as failure:
-        _fail(tools, task, failure)
+        failed(failure)
     except Exception as error:
         # A defect, or memory that ran out, on one file: the traceback goes to the log, the other files go on.
-        tools.log.error(f"{task.archivo}: error inesperado", exc_info=error)
-        _fail(tools, task, PermanentFailure(f"error inesperado: {type(error).__name__}: {error}"))
+        tools.log.error(f"{archivo}: error inesperado", exc_info=error)
+        failed(PermanentFailure(f"error inesperado: {type(error).__name__}: {error}"))
 
 
 @contextmanager
@@ -96,7 +97,8 @@ def telling(context: dg.OpExecutionContext, task: FileTask) -> Iterator[None]:
         context.log.warning(f"{task.archivo}: no se pudo mostrar el resultado: {error}", exc_info=error)
 
 
-def _fail(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
+def fail(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
+    """Mark a file as failed, and record it in the ledger."""
     task.failure = failure
     try:
         record_failure(tools, task, failure)

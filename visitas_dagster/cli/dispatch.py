@@ -52,7 +52,7 @@ def _pass(platform: Platform, work: Callable[[Passes], PassResult]) -> bool:
     console = output()
     try:
         with open_instance(platform.settings, captures_output=False) as instance, Watch(console) as watch:
-            result = work(Passes(platform.settings, platform, instance, watch))
+            result = work(Passes(platform, instance, watch))
     except KeyboardInterrupt:
         raise Interrupted("interrumpido", "nada se perdió: la siguiente pasada termina lo que quedó a medias") from None
     _show(console, result)

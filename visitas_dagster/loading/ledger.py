@@ -277,7 +277,7 @@ class Ledger:
             )
             if row is None:
                 return None
-            self._close_attempt(connection, entry, _result_of(failure), str(failure))
+            close_attempt(connection, entry, _result_of(failure), end, str(failure))
             if Entry.of(row).is_loaded:
                 return Estado(row["estado"])
             estado = self._state_after(connection, entry, failure)
@@ -299,11 +299,6 @@ class Ledger:
         attempts = attempts_of(connection, [entry.id], self._zone).get(entry.id, [])
         today = self._now().astimezone(self._zone).date()
         return Estado.EN_PROCESO if runs_again(attempts, today) else Estado.FALLO_SISTEMA
-
-    def _close_attempt(
-        self, connection: Connection, entry: Entry, result: Resultado, mensaje: str | None = None
-    ) -> None:
-        close_attempt(connection, entry, result, self.now(), mensaje)
 
     def failed_versions(self, names: Iterable[str]) -> set[str]:
         """Return those of the names that have a failed version."""
@@ -335,7 +330,7 @@ class Ledger:
                 .where(ledger.c.id == entry.id)
                 .values(fin=end, duracion_ms=elapsed_ms(row.inicio, end), mensaje=mensaje)
             )
-            self._close_attempt(connection, entry, Resultado.SIN_CAMBIO)
+            close_attempt(connection, entry, Resultado.SIN_CAMBIO, end)
 
     def note(self, entry: Entry, mensaje: str | None) -> None:
         """Write a message on a row, leaving all else."""

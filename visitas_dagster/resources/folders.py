@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -82,7 +83,7 @@ class Folders:
 
     def loose_backups(self, archivo: str, sha256: str) -> list[Path]:
         """The loose backups of one content of a name, newest first."""
-        return sorted(self.backup.glob(f"????????/{_glob_escape(_with_digest(archivo, sha256))}"), reverse=True)
+        return sorted(self.backup.glob(f"????????/{glob.escape(_with_digest(archivo, sha256))}"), reverse=True)
 
     def zips(self) -> list[Path]:
         """The sealed backups, newest first."""
@@ -177,10 +178,6 @@ def dead_run_folders(folders: Folders) -> Iterator[Path]:
 def _with_digest(archivo: str, sha256: str) -> str:
     stem, dot, suffix = archivo.rpartition(".")
     return f"{stem}__{sha256[:12]}{dot}{suffix}" if dot else f"{archivo}__{sha256[:12]}"
-
-
-def _glob_escape(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
 @contextmanager
