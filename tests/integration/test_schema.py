@@ -154,7 +154,13 @@ def test_text_is_utf8mb4_and_emails_compare_by_their_bytes(engine: sa.Engine) ->
     )
     sets = {(table, column): charset for table, column, charset, _ in rows}
     collations = {(table, column): collation for table, column, _, collation in rows}
-    digests = {("bitacora_control", "sha256"), ("contenidos_cargados", "sha256")}
+    digests = {
+        ("bitacora_control", "sha256"),
+        ("contenidos_cargados", "sha256"),
+        ("olvidados", "huella"),
+        ("copias_olvidadas", "sha256_copia"),
+        ("copias_olvidadas", "sha256"),
+    }
     assert {column for column, charset in sets.items() if charset != "utf8mb4"} == digests
     for table, column in (("estadisticas", "email"), ("visitantes", "email"), ("bitacora_control", "archivo")):
         assert collations[table, column] == "utf8mb4_bin"
@@ -178,6 +184,10 @@ def test_the_keys_and_what_they_point_to(engine: sa.Engine) -> None:
         "periodo_visitantes": ["id"],
         "bitacora_intentos": ["id"],
         "auditoria": ["id"],
+        "olvidados": ["huella"],
+        "copias_olvidadas": ["sha256_copia"],
+        "incidentes": ["id"],
+        "cierres": ["fecha"],
     }
     for name in ("estadisticas", "errores", "contenidos_cargados", "bitacora_intentos"):
         (foreign,) = inspector.get_foreign_keys(name)

@@ -51,6 +51,10 @@ _mtimes = itertools.count(1_700_000_000)
 # Children before their parents.
 _TABLES: Final = (
     tables.auditoria,
+    tables.olvidados,
+    tables.copias_olvidadas,
+    tables.incidentes,
+    tables.cierres,
     tables.bitacora_intentos,
     tables.estadisticas,
     tables.errores,

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Index,
@@ -205,4 +206,55 @@ auditoria = Table(
     Column("detalle", JSON, nullable=False),
     **_MYSQL,
 )
-"""What persons did by hand that changes what is kept: releases."""
+"""What persons did by hand that changes what is kept: releases, erasures."""
+
+olvidados = Table(
+    "olvidados",
+    metadata,
+    Column("huella", _digest(), primary_key=True),
+    Column("llave", String(16), nullable=False),
+    Column("momento", _moment(), nullable=False),
+    **_MYSQL,
+)
+"""One row per erased person: a keyed digest of the address, never the address; ``llave`` tells the key apart."""
+
+copias_olvidadas = Table(
+    "copias_olvidadas",
+    metadata,
+    Column("sha256_copia", _digest(), primary_key=True),
+    Column("sha256", _digest(), nullable=False),
+    Index("ix_copias_contenido", "sha256"),
+    **_MYSQL,
+)
+"""Copies on disk that an erasure rewrote: their digest, and that of the content as it was delivered."""
+
+incidentes = Table(
+    "incidentes",
+    metadata,
+    Column("id", _key(), primary_key=True, autoincrement=True),
+    Column("tipo", String(32), nullable=False),
+    Column("abierto", _moment(), nullable=False),
+    Column("visto", _moment(), nullable=False),
+    Column("veces", Integer, nullable=False),
+    Column("mensaje", Text, nullable=False),
+    Column("avisado", _moment()),
+    Column("cerrado", _moment()),
+    Column("cierre_avisado", _moment()),
+    Index("ix_incidentes_tipo", "tipo", "cerrado"),
+    **_MYSQL,
+)
+"""One row per incident that persons are told of, from its first sign to its recovery."""
+
+cierres = Table(
+    "cierres",
+    metadata,
+    Column("fecha", Date, primary_key=True),
+    Column("estado", String(32), nullable=False),
+    Column("intentos", Integer, nullable=False),
+    Column("inicio", _moment(), nullable=False),
+    Column("fin", _moment()),
+    Column("mensaje", Text),
+    Column("detalle", JSON),
+    **_MYSQL,
+)
+"""One row per day that was closed, or whose close was begun."""
