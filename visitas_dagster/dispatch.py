@@ -17,7 +17,6 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import RowMapping
 
-from visitas_dagster.definitions import build_definitions
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
@@ -25,6 +24,7 @@ from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
 from visitas_dagster.jobs import JOB
 from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
+from visitas_dagster.processing import build_processing
 from visitas_dagster.resources.folders import RunFolder
 from visitas_dagster.resources.platform import Observer, Platform
 from visitas_dagster.sensors.arrivals import run_tags
@@ -207,7 +207,7 @@ class Passes:
         self._observer.planned(sum(len(names) for _, names in groups), len(plans))
         if not plans:
             return
-        definitions = build_definitions(self._platform.settings, clock=self._platform.clock, observer=self._recorder)
+        definitions = build_processing(self._platform.settings, clock=self._platform.clock, observer=self._recorder)
         job = definitions.resolve_job_def(JOB)
         for plan, source in plans:
             run_id = str(uuid4())
