@@ -1,9 +1,10 @@
 """Passes in processes of their own that die on the spot: by their own hand at a named point, or at a given moment.
 
 Making a process die belongs here; what must stand afterwards does not. Started as a program it imports everything
-once, and then serves each request, one JSON object a line, by a pass in a fresh copy of itself.
+once, and then serves each request, a JSON list of passes a line, by a fresh copy of itself for each, all at a time.
 """
 
+import itertools
 import json
 import os
 import signal
@@ -12,12 +13,15 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
+from sqlalchemy import Engine, event
+
+from tests.support.passes import RunningClock, whole_pass
 from tests.support.pipeline import PROJECT, SteppingClock, settings_for
 from visitas_dagster import dispatch
 from visitas_dagster.cli.console import Watch, output
@@ -52,10 +56,10 @@ def _after_listing() -> None:
     def look(platform: Platform, earlier: Any) -> dict[str, Observation]:
         if original(platform, earlier):
             die()
-        raise AssertionError("nothing was listed")
+        return {}
 
     original = arrivals.look
-    vars(dispatch)["look"] = look
+    vars(dispatch)["look"] = arrivals.look = look
 
 
 def _mid_download() -> None:
@@ -150,16 +154,55 @@ POINTS: dict[str, Callable[[], None]] = {
 """What is patched so that a pass dies there."""
 
 
+def die_at_event(number: int, home: Path) -> None:
+    """Die at the event of this number: a statement, a commit, a request to the server, a file of ours touched."""
+    numbers = itertools.count(1)
+
+    def tick(*_: object) -> None:
+        if next(numbers) >= number:
+            die()
+
+    def audit(name: str, arguments: tuple[Any, ...]) -> None:
+        if name in _FILE_EVENTS and str(arguments[0]).startswith(str(home)):
+            tick()
+
+    event.listen(Engine, "before_cursor_execute", tick)
+    event.listen(Engine, "commit", tick)
+    sys.addaudithook(audit)
+    for verb in ("list", "stat", "download", "remove"):
+        setattr(SftpFolder, verb, _between(tick, getattr(SftpFolder, verb)))
+
+
+_FILE_EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir"}
+
+
+def _between(tick: Callable[[], object], call: Callable[..., Any]) -> Callable[..., Any]:
+    def ticking(*arguments: Any, **options: Any) -> Any:
+        tick()
+        result = call(*arguments, **options)
+        tick()
+        return result
+
+    return ticking
+
+
 # ------------------------------------------------------------------------------------------------- the program
 
 
 def _one_pass(request: dict[str, Any]) -> None:
-    settings = settings_for(request["url"], request["sftp"], Path(request["home"]))
-    clock = SteppingClock(datetime.fromisoformat(request["moment"]))
-    if request["point"]:
+    home = Path(request["home"])
+    settings = settings_for(request["url"], request["sftp"], home, **request.get("settings", {}))
+    if request.get("point"):
         POINTS[request["point"]]()
+    if request.get("event"):
+        die_at_event(request["event"], home)
+    moment = datetime.fromisoformat(request["moment"])
+    if "steps" in request:
+        with Platform(settings, clock=RunningClock(moment, request["since"])) as platform:
+            whole_pass(platform, **request["steps"])
+        return
     with (
-        Platform(settings, clock=clock) as platform,
+        Platform(settings, clock=SteppingClock(moment)) as platform,
         open_instance(settings) as instance,
         Watch(output()) as watch,
     ):
@@ -174,30 +217,47 @@ def _child(request: dict[str, Any]) -> NoReturn:
         _one_pass(request)
     except BaseException:
         traceback.print_exc()
+        sys.stderr.flush()
         os._exit(1)
     sys.stdout.flush()
     os._exit(0)
+
+
+class _Running:
+    """A pass under way in a process of its own."""
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._start = time.monotonic()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _child(request)
+        after_s = request.get("after_s")
+        self._killer = threading.Timer(after_s, os.kill, (self._pid, signal.SIGKILL)) if after_s else None
+
+    def arm(self) -> None:
+        """Let the killer's time run: a thread, so not before every fork is done."""
+        if self._killer:
+            self._killer.start()
+
+    def ended(self) -> tuple[int, float]:
+        """Wait for its end; return exit code and seconds."""
+        # Not reaped before the killer is called off: its number stays this process's own.
+        os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOWAIT)
+        if self._killer:
+            self._killer.cancel()
+            self._killer.join()
+        _, status = os.waitpid(self._pid, 0)
+        return os.waitstatus_to_exitcode(status), time.monotonic() - self._start
 
 
 def main() -> None:
     """Serve requests until standard input ends."""
     print("ready", flush=True)
     for line in sys.stdin:
-        request = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _child(request)
-        killer = threading.Timer(request["after_s"], os.kill, (pid, signal.SIGKILL)) if request["after_s"] else None
-        if killer:
-            killer.start()
-        start = time.monotonic()
-        # Not reaped before the killer is called off: its number stays this process's own.
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        if killer:
-            killer.cancel()
-            killer.join()
-        _, status = os.waitpid(pid, 0)
-        print(json.dumps([os.waitstatus_to_exitcode(status), time.monotonic() - start]), flush=True)
+        running = [_Running(request) for request in json.loads(line)]
+        for one in running:
+            one.arm()
+        print(json.dumps([one.ended() for one in running]), flush=True)
 
 
 # --------------------------------------------------------------------------------------------------- its client
@@ -228,12 +288,20 @@ class Driver:
         self._process.communicate(timeout=60)
 
     def run(self, request: dict[str, Any]) -> tuple[int, float]:
-        """Do one pass; return its exit code, negative for a signal, and the seconds that it took."""
+        """Do one pass; return its exit code, negative for a signal, and the seconds that it took.
+
+        The request names `url`, `sftp`, `home`, `log` and `moment`; `point`, `event` or `after_s` at which the pass
+        dies; further `settings`; and `steps`, the arguments of `whole_pass`, with `since` for its clock, where
+        the pass is to do without Dagster.
+        """
+        return self.run_together([request])[0]
+
+    def run_together(self, requests: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
+        """Do passes at the same time, each in a process of its own; see :meth:`run`."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.write(json.dumps(list(requests)) + "\n")
         self._process.stdin.flush()
-        code, seconds = json.loads(self._answer())
-        return code, seconds
+        return [(code, seconds) for code, seconds in json.loads(self._answer())]
 
     def _answer(self) -> str:
         assert self._process.stdout is not None

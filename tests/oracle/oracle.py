@@ -62,6 +62,8 @@ COMPLETADO: Final = "COMPLETADO"
 CON_ERRORES: Final = "COMPLETADO_CON_ERRORES"
 FALLO_LAYOUT: Final = "FALLO_LAYOUT"
 DUPLICADO: Final = "DUPLICADO"
+EN_PROCESO: Final = "EN_PROCESO"
+FALLO_SISTEMA: Final = "FALLO_SISTEMA"
 
 DIGITS: Final = "0123456789"
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -390,9 +392,10 @@ class Visitor:
 class Entry:
     """What `bitacora_control` says of one content of one name.
 
-    `estados` holds every allowed state: one, unless processing order or hand-over leaves it open. `counts`
-    (total, valid, rejected) must be written wherever the state is a COMPLETADO and the version is current.
-    `intentos` is at least `deliveries`.
+    `estados` holds every allowed state: one, unless processing order, hand-over or a dead run leaves it open.
+    `counts` (total, valid, rejected) must be written wherever the state is a COMPLETADO and the version is
+    current. `intentos` is at least `deliveries`. `vigente` is None where it is open. An `optional` row may be
+    missing: a run began on the delivery, and may have died before it knew the content.
     """
 
     name: str
@@ -400,9 +403,10 @@ class Entry:
     size: int
     encoding: str
     estados: frozenset[str]
-    vigente: bool
+    vigente: bool | None
     counts: tuple[int, int, int] | None
     deliveries: int
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -431,19 +435,24 @@ class Tables:
 
 @dataclass
 class _Version:
-    """One content of one name, and the states it may have had when it ceased to be current."""
+    """One content of one name, and the states it may have had when it ceased to be current.
+
+    `begun`: since it came to an outcome last, if ever, a run began on it that came to none.
+    """
 
     outcome: LayoutError | ParsedReport
     size: int
     deliveries: int = 0
     left_as: frozenset[str] = frozenset()
+    begun: bool = False
 
 
 class World:
     """What must stand in the tables after deliveries `(name, bytes)`, given in the order of their processing.
 
     With `any_order` only the order within each name is taken as known, as after parallel runs. `aliases` may
-    be changed between deliveries. Deliveries that came to no outcome (FALLO_SISTEMA) do not belong in it.
+    be changed between deliveries. Deliveries on which a run began without coming to an outcome (it died, or a
+    system failure ended it) are told by `begin`.
     """
 
     def __init__(
@@ -462,6 +471,8 @@ class World:
         # content with records -> the names of which exactly one carries it
         self._candidates: dict[str, set[str]] = {}
         self._unsettled: set[str] = set()  # contents whose hand-over may still be due
+        self._begun: set[str] = set()  # names that may have a row whose content is not known
+        self._under_way = False  # a run may have died since the last whole pass
         for name, data in deliveries:
             self.deliver(name, data)
 
@@ -469,6 +480,7 @@ class World:
         """One delivery that was processed to its end."""
         sha = hashlib.sha256(data).hexdigest()
         versions = self._versions.setdefault(name, {})
+        self._begun.discard(name)
         known = versions.get(sha)
         if known is not None and self._is_current_and_good(name, sha):
             known.deliveries += 1
@@ -477,6 +489,7 @@ class World:
         version = versions.setdefault(sha, _Version(outcome, len(data)))
         version.outcome = outcome
         version.deliveries += 1
+        version.begun = False
         if isinstance(outcome, LayoutError):
             if name not in self._good:
                 self._current[name] = sha
@@ -487,12 +500,35 @@ class World:
         if outcome.total > 0:
             self._hold(name, sha)
 
+    def begin(self, name: str, data: bytes) -> None:
+        """One delivery on which a run may have begun, and which came to no outcome: nothing that stands changes."""
+        self._under_way = True
+        self._begun.add(name)
+        sha = hashlib.sha256(data).hexdigest()
+        if not self._is_current_and_good(name, sha):
+            versions = self._versions.setdefault(name, {})
+            version = versions.setdefault(sha, _Version(read_report(data, self.aliases), len(data)))
+            version.begun = True
+
     def settle(self) -> None:
-        """A whole pass ended since the last delivery: every hand-over that was due is done."""
+        """A whole pass ended since the last delivery: all that was due is done, and nothing is under way."""
         self._unsettled.clear()
+        self._under_way = False
+
+    def is_good(self, name: str) -> bool:
+        """Whether a version of the name is current because it loaded or was found a duplicate."""
+        return name in self._good
+
+    def is_current(self, name: str, data: bytes) -> bool:
+        """Whether these bytes are the name's current version, so that their delivery changes nothing."""
+        return self._is_current_and_good(name, hashlib.sha256(data).hexdigest())
 
     def _is_current_and_good(self, name: str, sha: str) -> bool:
         return name in self._good and self._current[name] == sha
+
+    def _without_outcome(self) -> frozenset[str]:
+        """The states of a row whose delivery came to no outcome."""
+        return frozenset({FALLO_SISTEMA, EN_PROCESO} if self._under_way else {FALLO_SISTEMA})
 
     def _hold(self, name: str, sha: str) -> None:
         """A name now has a content with records: it carries it, is its duplicate, or that is open."""
@@ -533,9 +569,15 @@ class World:
     def _states(self, name: str, sha: str) -> frozenset[str]:
         """The states a version may have once every hand-over is done."""
         version = self._versions[name][sha]
+        if version.begun:
+            return self._without_outcome() | (self._states_of_outcome(name, sha) if version.deliveries else set())
+        return self._states_of_outcome(name, sha)
+
+    def _states_of_outcome(self, name: str, sha: str) -> frozenset[str]:
+        version = self._versions[name][sha]
         if isinstance(version.outcome, LayoutError):
             return frozenset({FALLO_LAYOUT})
-        if self._current[name] == sha:
+        if self._current.get(name) == sha:
             return self._states_now(name, sha, settled=True)
         elsewhere = any(sha in versions for other, versions in self._versions.items() if other != name)
         if self._any_order and elsewhere and version.outcome.total > 0:
@@ -557,11 +599,17 @@ class World:
                     size=version.size,
                     encoding=outcome.encoding,
                     estados=self._states(name, sha),
-                    vigente=self._current[name] == sha,
+                    vigente=None if self._is_open(name) else self._current.get(name) == sha,
                     counts=counts,
                     deliveries=version.deliveries,
+                    optional=version.deliveries == 0,
                 )
         return found
+
+    def _is_open(self, name: str) -> bool:
+        """Whether the current version is the last delivered, and it is open which of them got as far as its row."""
+        versions = self._versions[name].values()
+        return name not in self._good and (name in self._begun or any(version.begun for version in versions))
 
     def loads(self) -> dict[str, Load]:
         """The contents with records that must stand in the tables, by sha256."""
@@ -615,18 +663,30 @@ class World:
         found = []
         expected = self.entries()
         rows = {}
+        current: Counter[str] = Counter()
         for row in tables.bitacora_control:
             key = (row["archivo"], row["sha256"])
             if key in rows:
                 found.append(f"bitacora_control: {key} stands twice")
-            rows[key] = row
-        found += [f"bitacora_control: {key} is missing" for key in expected.keys() - rows.keys()]
+            current[row["archivo"]] += bool(row["vigente"])
+            if row["sha256"] is None and row["archivo"] in self._begun:
+                if row["estado"] not in self._without_outcome():
+                    found.append(f"{key}: estado {row['estado']} of a content that nobody knows")
+                if row["vigente"] and row["archivo"] in self._good:
+                    found.append(f"{key}: vigente, though a version has loaded")
+            else:
+                rows[key] = row
+        found += [
+            f"bitacora_control: {count} rows of {name} are vigente" for name, count in current.items() if count != 1
+        ]
+        missing = [key for key in expected.keys() - rows.keys() if not expected[key].optional]
+        found += [f"bitacora_control: {key} is missing" for key in missing]
         found += [f"bitacora_control: {key} is not expected" for key in rows.keys() - expected.keys()]
         for key in expected.keys() & rows.keys():
             entry, row = expected[key], rows[key]
             if row["estado"] not in entry.estados:
                 found.append(f"{key}: estado {row['estado']}, expected {sorted(entry.estados)}")
-            if bool(row["vigente"]) != entry.vigente:
+            if entry.vigente is not None and bool(row["vigente"]) != entry.vigente:
                 found.append(f"{key}: vigente {row['vigente']}, expected {entry.vigente}")
             if row["intentos"] < entry.deliveries:
                 found.append(f"{key}: intentos {row['intentos']}, expected {entry.deliveries} or more")

@@ -655,7 +655,7 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def states(world: World, *keys: tuple[str, bytes]) -> list[tuple[set[str], bool, int]]:
+def states(world: World, *keys: tuple[str, bytes]) -> list[tuple[set[str], bool | None, int]]:
     """Allowed states, `vigente` and deliveries; `keys` must be all there is."""
     entries = world.entries()
     assert entries.keys() == {(name, sha(data)) for name, data in keys}
@@ -1087,3 +1087,39 @@ def test_random_reports(bad_share: float) -> None:
                 "ENTERO_INVALIDO",
                 "LONGITUD_EXCEDIDA",
             }
+
+
+# ------------------------------------------------------------------------------------ what came to no outcome
+
+
+def test_a_delivery_without_outcome_may_have_a_row_and_changes_nothing() -> None:
+    world = World([("report_1.txt", A)])
+    world.begin("report_1.txt", C)
+    world.begin("report_2.txt", C)
+    optional = {key: entry.optional for key, entry in world.entries().items()}
+    assert optional == {("report_1.txt", sha(A)): False, ("report_1.txt", sha(C)): True, ("report_2.txt", sha(C)): True}
+    assert states(world, ("report_1.txt", A), ("report_1.txt", C), ("report_2.txt", C)) == [
+        ({"COMPLETADO"}, True, 1),
+        ({"FALLO_SISTEMA", "EN_PROCESO"}, False, 0),
+        ({"FALLO_SISTEMA", "EN_PROCESO"}, None, 0),
+    ]
+    # A whole pass leaves nothing under way.
+    world.settle()
+    world.deliver("report_2.txt", C)
+    assert states(world, ("report_1.txt", A), ("report_1.txt", C), ("report_2.txt", C)) == [
+        ({"COMPLETADO"}, True, 1),
+        ({"FALLO_SISTEMA"}, False, 0),
+        ({"COMPLETADO"}, True, 1),
+    ]
+
+
+def test_an_earlier_content_without_outcome_is_as_it_was_or_failed() -> None:
+    world = World([("report_1.txt", A), ("report_1.txt", C)])
+    world.begin("report_1.txt", A)
+    world.settle()
+    assert states(world, ("report_1.txt", A), ("report_1.txt", C)) == [
+        ({"COMPLETADO", "FALLO_SISTEMA"}, False, 1),
+        ({"COMPLETADO"}, True, 1),
+    ]
+    world.begin("report_1.txt", C)
+    assert states(world, ("report_1.txt", C), ("report_1.txt", A))[0] == ({"COMPLETADO"}, True, 1)

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -177,24 +177,12 @@ class Pipeline:
         return self.process([listed.archivo for listed in owed(self.platform, files)], source)
 
     def process(self, names: Iterable[str], source: Source = Source.SERVER) -> list[FileTask]:
-        """Take these files as a pass does, each at most twice; return what became of each in the end."""
-        tasks = {task.archivo: task for task in self.run(names, source)}
-        for _ in range(RUN_RETRIES):
-            again = [name for name, task in tasks.items() if task.failure and task.estado is Estado.EN_PROCESO]
-            if again:
-                tasks.update((task.archivo, task) for task in self.run(again, source))
-        return list(tasks.values())
+        """Take these files as a pass does; see :func:`process`."""
+        return process(self.platform, names, source)
 
     def run(self, names: Iterable[str], source: Source = Source.SERVER) -> list[FileTask]:
         """Take these files through one run."""
-        tasks = [FileTask(name, source) for name in names]
-        with self.tools() as tools:
-            for step in (download, validate, load):
-                for task in tasks:
-                    apply(tools, task, step)
-            for task in tasks:
-                finish(tools, task)
-        return tasks
+        return run(self.platform, names, source)
 
     def replay(self, name: str) -> FileTask:
         """Run one file again, as ``visitas replay`` does."""
@@ -202,7 +190,7 @@ class Pipeline:
 
     def tools(self) -> RunTools:
         """The tools of a new run; a context manager."""
-        return RunTools(self.platform, str(uuid4()), _log)
+        return new_tools(self.platform)
 
     def validated(self, tools: RunTools, name: str, source: Source = Source.SERVER) -> FileTask:
         """Take a file to the point before its transaction; a failure comes out."""
@@ -264,8 +252,13 @@ class Pipeline:
         folders = self.platform.folders
         return [path for path in folders.staging.rglob("*") if folders.locks not in (path, path.parent)]
 
-    def broken_promises(self) -> list[str]:
-        """What the contract forbids after any pass, whatever was delivered; one line each (contract §2, §3)."""
+    def broken_promises(self, unfinished: Collection[str] = ()) -> list[str]:
+        """What the contract forbids after any pass, whatever was delivered; one line each (contract §2, §3).
+
+        Args:
+            unfinished: names that a pass has still to come to, or has failed: there a version may have no final
+                state, its file may be on the server, and its backup may be to come.
+        """
         found = [f"left in staging: {path}" for path in self.staging()]
         attempts = Counter(
             attempt["archivo_id"]
@@ -278,12 +271,14 @@ class Pipeline:
             current[row["archivo"]] = current.get(row["archivo"], 0) + int(row["vigente"])
             if row["intentos"] != attempts[row["id"]]:
                 found.append(f"{row['archivo']}: {row['intentos']} attempts, and {attempts[row['id']]} written down")
+            is_open = row["archivo"] in unfinished
             if row["estado"] not in FINISHED:
-                found.append(f"{row['archivo']}: {row['estado']} ({row['mensaje']})")
+                if not is_open:
+                    found.append(f"{row['archivo']}: {row['estado']} ({row['mensaje']})")
                 continue
-            if row["sha256"] not in backups:
+            if row["sha256"] not in backups and not is_open:
                 found.append(f"{row['archivo']}: {row['sha256']} is in no backup")
-            if row["archivo"] in names:
+            if row["archivo"] in names and not is_open:
                 found.append(f"{row['archivo']}: {row['estado']}, and still on the server")
             if row["fin"] is None:
                 found.append(f"{row['archivo']}: {row['estado']} without an end")
@@ -292,6 +287,33 @@ class Pipeline:
                 found.append(f"{row['archivo']}: {total} is not {valid} + {invalid}")
         found += [f"{name}: {count} versions are vigente" for name, count in current.items() if count != 1]
         return found
+
+
+def process(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:
+    """Take files as a pass does, each at most twice; return what became of each in the end."""
+    tasks = {task.archivo: task for task in run(platform, names, source)}
+    for _ in range(RUN_RETRIES):
+        again = [name for name, task in tasks.items() if task.failure and task.estado is Estado.EN_PROCESO]
+        if again:
+            tasks.update((task.archivo, task) for task in run(platform, again, source))
+    return list(tasks.values())
+
+
+def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:
+    """Take files through one run; return what became of each."""
+    tasks = [FileTask(name, source) for name in names]
+    with new_tools(platform) as tools:
+        for step in (download, validate, load):
+            for task in tasks:
+                apply(tools, task, step)
+        for task in tasks:
+            finish(tools, task)
+    return tasks
+
+
+def new_tools(platform: Platform) -> RunTools:
+    """Return the tools of a new run; a context manager."""
+    return RunTools(platform, str(uuid4()), _log)
 
 
 def apply(tools: RunTools, task: FileTask, step: Callable[[RunTools, FileTask], None]) -> None:
