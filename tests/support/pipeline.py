@@ -28,6 +28,7 @@ from visitas_dagster.domain.ladder import RUN_RETRIES, Resultado
 from visitas_dagster.domain.states import FINISHED, Estado
 from visitas_dagster.loading import tables
 from visitas_dagster.loading.schema import upgrade
+from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.settings import Settings, load_settings
 from visitas_dagster.steps.archive import archive
@@ -154,6 +155,7 @@ class Pipeline:
         self.platform.folders.ensure()
         upgrade(self.platform.engine)
 
+        keep_zone(self.platform.engine, self.settings.zone)
     def __enter__(self) -> Self:
         """Return itself."""
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from visitas_dagster.cli.console import output, text
 from visitas_dagster.loading import schema
+from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 
@@ -18,6 +19,7 @@ def run() -> None:
     with Platform(settings) as platform:
         platform.folders.ensure()
         before, after = schema.upgrade(platform.engine)
+        keep_zone(platform.engine, settings.zone)
         address = platform.engine.url.render_as_string(hide_password=True)
     # Here, not at the top: Dagster takes seconds, and a database that does not answer is said at once.
     from visitas_dagster.instance import open_instance

@@ -28,6 +28,7 @@ from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, UsageError
 from visitas_dagster.instance import open_instance
 from visitas_dagster.loading import schema
+from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import Settings, load_settings
 
@@ -95,6 +96,7 @@ class Demo:
         with Platform(settings) as platform:
             platform.folders.ensure()
             schema.upgrade(platform.engine)
+            keep_zone(platform.engine, settings.zone)
             today = platform.today()
         with open_instance(settings):
             pass

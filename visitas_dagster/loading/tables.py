@@ -135,6 +135,7 @@ errores = Table(
     Column("detalle", JSON, nullable=False),
     Column("fila_original", _long_text(), nullable=False),
     Index("ix_errores_archivo", "archivo_id"),
+    Index("ix_errores_archivo_tipo", "archivo_id", "tipo_error", "campo"),
     **_MYSQL,
 )
 """One row per rejected record."""
@@ -258,3 +259,17 @@ cierres = Table(
     **_MYSQL,
 )
 """One row per day that was closed, or whose close was begun."""
+
+zona_cambios = Table(
+    "zona_cambios",
+    metadata,
+    Column("anio", SmallInteger, primary_key=True, autoincrement=False),
+    Column("desde", _second(), primary_key=True),
+    Column("hasta", _second(), nullable=False),
+    Column("desfase_s", Integer, nullable=False),
+    Column("desfase_anterior_s", Integer, nullable=False),
+    Column("zona", String(64), nullable=False),
+    **_MYSQL,
+)
+"""The offsets of ``VISITAS_ZONA_HORARIA``, UTC year by UTC year: a view cannot read settings. ``loading/zone.py``
+fills it."""

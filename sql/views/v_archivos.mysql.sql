@@ -1,0 +1,44 @@
+-- One row per content that came to an end, dated in the platform's zone; the other views count these rows.
+-- zona_cambios has one to three rows a year: the year finds them, the moments choose one.
+CREATE VIEW v_archivos AS
+SELECT
+    b.id,
+    b.archivo,
+    b.estado,
+    b.vigente,
+    DATE(b.fin + INTERVAL z.desfase_s SECOND) AS dia,
+    DATE(
+        b.fin + INTERVAL z.desfase_s SECOND
+        - INTERVAL (DAYOFMONTH(b.fin + INTERVAL z.desfase_s SECOND) - 1) DAY
+    ) AS mes,
+    -- Where the clocks changed since midnight, that midnight was an hour of the offset before; a midnight that a
+    -- change leaves out gives way to the change itself.
+    CASE
+        WHEN TIMESTAMP(DATE(b.fin + INTERVAL z.desfase_s SECOND)) - INTERVAL z.desfase_anterior_s SECOND < z.desde
+            THEN TIMESTAMP(DATE(b.fin + INTERVAL z.desfase_s SECOND)) - INTERVAL z.desfase_anterior_s SECOND
+        WHEN TIMESTAMP(DATE(b.fin + INTERVAL z.desfase_s SECOND)) - INTERVAL z.desfase_s SECOND < z.desde
+            THEN z.desde
+        ELSE TIMESTAMP(DATE(b.fin + INTERVAL z.desfase_s SECOND)) - INTERVAL z.desfase_s SECOND
+    END AS dia_desde_utc,
+    b.inicio AS inicio_utc,
+    b.fin AS fin_utc,
+    b.fin + INTERVAL z.desfase_s SECOND AS fin_local,
+    b.duracion_ms,
+    b.intentos,
+    b.bytes,
+    b.codificacion,
+    CASE WHEN b.estado IN ('COMPLETADO', 'COMPLETADO_CON_ERRORES') THEN COALESCE(b.registros_total, 0) ELSE 0 END
+        AS registros_total,
+    CASE WHEN b.estado IN ('COMPLETADO', 'COMPLETADO_CON_ERRORES') THEN COALESCE(b.registros_validos, 0) ELSE 0 END
+        AS registros_validos,
+    CASE WHEN b.estado IN ('COMPLETADO', 'COMPLETADO_CON_ERRORES') THEN COALESCE(b.registros_invalidos, 0) ELSE 0 END
+        AS registros_invalidos,
+    CASE WHEN b.estado IN ('COMPLETADO', 'COMPLETADO_CON_ERRORES') THEN COALESCE(b.visitantes_nuevos, 0) ELSE 0 END
+        AS visitantes_nuevos,
+    b.sha256,
+    b.reemplaza_a,
+    b.run_id,
+    b.mensaje
+FROM bitacora_control AS b
+INNER JOIN zona_cambios AS z ON z.anio = YEAR(b.fin) AND b.fin >= z.desde AND b.fin < z.hasta
+WHERE b.estado <> 'EN_PROCESO'
