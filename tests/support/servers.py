@@ -433,10 +433,11 @@ class LocalDatabaseServer(Server, DatabaseServer):
     # them through a kill, and the disk is spared.
     _OPTIONS = ("--innodb-flush-log-at-trx-commit=2", "--skip-name-resolve", "--skip-log-bin")
 
-    def __init__(self) -> None:
-        """Take a port and a folder; the data are made at the first start."""
+    def __init__(self, options: Sequence[str] = ()) -> None:
+        """Take a port, a folder and further server options; the data are made at the first start."""
         super().__init__()
         self._socket = self.folder / "mysql.sock"
+        self._options = (*self._OPTIONS, *options)
 
     def _admin(self) -> "pymysql.connections.Connection[Any]":
         return pymysql.connect(unix_socket=str(self._socket), user="root", charset="utf8mb4", autocommit=True)
@@ -478,7 +479,7 @@ class MariaDBServer(LocalDatabaseServer):
                 f"--port={self.port}",
                 "--character-set-server=utf8mb4",
                 "--collation-server=utf8mb4_general_ci",
-                *self._OPTIONS,
+                *self._options,
             ]
         )
 
@@ -512,7 +513,7 @@ class MySQLServer(LocalDatabaseServer):
         if script is None:
             raise ServerError("the script real-mysql is not here")
         # The script's caller may add server options of its own by the same variable.
-        options = " ".join([*self._OPTIONS, os.environ.get("MYSQLD_ARGS", "")])
+        options = " ".join([*self._options, os.environ.get("MYSQLD_ARGS", "")])
         done = subprocess.run(
             ["bash", str(script), "start", str(self.port), str(self.folder)],
             env={**os.environ, "MYSQLD_ARGS": options},

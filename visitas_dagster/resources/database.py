@@ -6,6 +6,7 @@ Opening connections and telling errors apart belong here; what is read and writt
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,11 +17,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from visitas_dagster.domain.failures import PermanentFailure, SettingsError, SystemFailure, TransientFailure
+from visitas_dagster.domain.privacy import mask_addresses
+from visitas_dagster.resources import tls
 from visitas_dagster.settings import Settings
 
 READ_ONLY = "visitas_solo_lectura"
 """Execution option of a connection that only reads: SQLite then takes no write lock."""
 
+_ENCRYPTED = "visitas_con_tls"
 _CONNECT_TIMEOUT_S = 10
 _SQLITE_WAIT_S = 60
 # Strict: a value that does not fit is an error, never a truncated value. UTC: the ledger's clock.
@@ -34,13 +38,20 @@ def open_engine(settings: Settings) -> Engine:
     """Return an engine on ``VISITAS_DB_URL``; nothing is connected yet.
 
     Raises:
-        SettingsError: the URL is malformed or names a database the platform does not support.
+        SettingsError: the URL is malformed, names a database the platform does not support, or has a parameter
+            that is unknown or would leave TLS unverified.
+        PermanentFailure: a certificate's file that it names cannot be used.
     """
     url = _parse(settings)
     if url.get_backend_name() == "sqlite":
+        tls.refuse_parameters(url)
         return _sqlite_engine(url)
+    url, wanted = tls.split(url)
     engine = create_engine(
-        url.update_query_dict({"charset": "utf8mb4"}),
+        url,
+        # An error's text goes to logs and to Dagster's pages: without this it carries the rows.
+        hide_parameters=True,
+        execution_options={_ENCRYPTED: wanted is not None},
         isolation_level="READ COMMITTED",
         pool_size=settings.conexiones_db,
         max_overflow=0,
@@ -52,6 +63,8 @@ def open_engine(settings: Settings) -> Engine:
             "connect_timeout": _CONNECT_TIMEOUT_S,
             # For the greeting only: a port that takes connections and says nothing would be waited for without end.
             "read_timeout": _CONNECT_TIMEOUT_S,
+            # A context, once given, is a must: the driver stops before the login where the server has no TLS.
+            **({"ssl": wanted.context()} if wanted else {}),
         },
     )
 
@@ -59,6 +72,10 @@ def open_engine(settings: Settings) -> Engine:
     def _greeted(connection: Any, _record: Any) -> None:
         # A statement may take as long as it needs.
         connection._read_timeout = None
+        if wanted is not None and not isinstance(connection._sock, ssl.SSLSocket):
+            # Not with PyMySQL as it is. Should it ever fall back, it is noticed before a row is read or sent.
+            connection.close()
+            raise engine.dialect.loaded_dbapi.OperationalError(tls.SERVER_WITHOUT_TLS, "it fell back to plain text")
 
     return engine
 
@@ -68,6 +85,7 @@ def _parse(settings: Settings) -> URL:
         url = make_url(settings.database_url)
     except (ArgumentError, ValueError):
         raise _wrong_url("no es una URL de base de datos") from None
+    tls.refuse_blanks(settings.database_url)
     match url.get_backend_name():
         case "mysql" | "mariadb":
             if not url.database:
@@ -85,7 +103,7 @@ def _wrong_url(message: str) -> SettingsError:
 
 
 def _sqlite_engine(url: URL) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": _SQLITE_WAIT_S})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _SQLITE_WAIT_S})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: sqlite3.Connection, _record: Any) -> None:
@@ -152,6 +170,9 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
     number = arguments[0] if arguments and isinstance(arguments[0], int) else 0
     url = engine.url
     address = f"{url.host or 'localhost'}:{url.port or 3306}"
+    failure = tls.failure(number, error.orig, address)
+    if failure is not None:
+        return failure
     if number in _UNREACHABLE:
         return TransientFailure(
             f"VISITAS_DB_URL: la base de datos {address} no responde",
@@ -162,9 +183,11 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
             f"VISITAS_DB_URL: {address} no contesta como una base de datos", "revise el servidor y el puerto"
         )
     if number in _REFUSED:
+        # The server does not tell a missing client certificate from a wrong password.
+        certificate = ", certificado de cliente" if engine.get_execution_options().get(_ENCRYPTED) else ""
         return PermanentFailure(
             f"VISITAS_DB_URL: {address} no aceptó al usuario {url.username} en «{url.database}»",
-            "revise usuario, clave, el nombre de la base y los permisos (docs/settings.md)",
+            f"revise usuario, clave{certificate}, el nombre de la base y los permisos (docs/settings.md)",
         )
     if number == 1049:
         return PermanentFailure(
@@ -231,4 +254,5 @@ def _foreign_tables(error: SQLAlchemyError) -> PermanentFailure:
 def _one_line(error: SQLAlchemyError) -> str:
     """The driver's own words: SQLAlchemy's would repeat the statement with its values, which hold addresses."""
     original = error.orig if isinstance(error, DBAPIError) else error
-    return " ".join(str(original).split())[:500]
+    # «Duplicate entry 'ana@…' for key»: the driver quotes values too.
+    return mask_addresses(" ".join(str(original).split())[:500])
