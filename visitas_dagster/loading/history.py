@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, RowMapping, case, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, case, func, select
 
 from visitas_dagster.domain.arrivals import Known
 from visitas_dagster.domain.ladder import Attempt, Resultado
@@ -73,27 +73,22 @@ class History:
 
     def failed(self, limit: int) -> Sequence[RowMapping]:
         """Return up to ``limit`` failed rows that nothing newer of their name has made good, newest first."""
-        newer = ledger.alias("newer")
-        made_good = (
-            select(newer.c.id)
-            .where(
-                newer.c.archivo == ledger.c.archivo,
-                newer.c.inicio > ledger.c.inicio,
-                newer.c.estado.in_([state.value for state in CURRENT]),
-            )
-            .exists()
-        )
         with reading(self.engine) as connection:
             return (
                 connection.execute(
-                    select(ledger)
-                    .where(ledger.c.estado.in_([state.value for state in FAILED]), ~made_good)
-                    .order_by(ledger.c.inicio.desc(), ledger.c.id.desc())
-                    .limit(limit)
+                    select(ledger).where(*_waiting()).order_by(ledger.c.inicio.desc(), ledger.c.id.desc()).limit(limit)
                 )
                 .mappings()
                 .all()
             )
+
+    def failed_counts(self) -> dict[Estado, int]:
+        """Count the same rows, all of them, by state."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(ledger.c.estado, func.count()).where(*_waiting()).group_by(ledger.c.estado)
+            )
+            return {Estado(state): count for state, count in rows}
 
     def in_states(self, states: Iterable[Estado], limit: int) -> Sequence[RowMapping]:
         """Return up to ``limit`` rows in these states, the last touched first."""
@@ -186,3 +181,18 @@ def _known(row: RowMapping) -> Known:
         row["fin"],
         row["mensaje"],
     )
+
+
+def _waiting() -> tuple[ColumnElement[bool], ...]:
+    """What tells a failed row that nothing newer of its name has made good."""
+    newer = ledger.alias("newer")
+    made_good = (
+        select(newer.c.id)
+        .where(
+            newer.c.archivo == ledger.c.archivo,
+            newer.c.inicio > ledger.c.inicio,
+            newer.c.estado.in_([state.value for state in CURRENT]),
+        )
+        .exists()
+    )
+    return ledger.c.estado.in_([state.value for state in FAILED]), ~made_good
