@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from visitas_dagster.domain.failures import PermanentFailure
 from visitas_dagster.loading.statements import dialect_of, sql_folder
+from visitas_dagster.loading.tables import metadata
 from visitas_dagster.resources.database import database_errors, missing_tables, reading
 
 VERSION_TABLE = "visitas_version"
@@ -47,6 +48,9 @@ def current(engine: Engine) -> str | None:
 def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Create or upgrade the tables; return the revision before and after.
 
+    One that died halfway is taken up where it was: Alembic makes its own table first, so that what stands beside it is
+    ours (``sql/migrations/env.py``).
+
     Raises:
         PermanentFailure: the tables are another version's, which this one cannot upgrade.
         SystemFailure: the database failed.
@@ -61,6 +65,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         before = _revision(connection)
         if before is not None and before > newest():
             raise _newer(before)
+        _refuse_foreign(connection)
         connection.rollback()
         config.attributes["connection"] = connection
         try:
@@ -72,6 +77,17 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
             ) from error
         connection.commit()
     return before, newest()
+
+
+def _refuse_foreign(connection: Connection) -> None:
+    """Raise :class:`PermanentFailure` for tables with our names in a database where no upgrade has ever begun."""
+    there = set(inspect(connection).get_table_names())
+    taken = sorted(there & set(metadata.tables))
+    if taken and VERSION_TABLE not in there:
+        raise PermanentFailure(
+            f"VISITAS_DB_URL: en la base de datos hay tablas con los nombres de las de visitas ({', '.join(taken)})",
+            "use una base de datos vacía",
+        )
 
 
 def require_current(engine: Engine) -> None:
