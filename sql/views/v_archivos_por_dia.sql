@@ -2,8 +2,8 @@
 CREATE VIEW v_archivos_por_dia AS
 SELECT
     a.dia,
-    MIN(a.mes) AS mes,
-    MIN(a.dia_desde_utc) AS dia_desde_utc,
+    a.mes,
+    a.dia_desde_utc,
     COUNT(*) AS archivos,
     COUNT(CASE WHEN a.estado = 'COMPLETADO' THEN 1 END) AS completados,
     COUNT(CASE WHEN a.estado = 'COMPLETADO_CON_ERRORES' THEN 1 END) AS completados_con_errores,
@@ -23,4 +23,5 @@ SELECT
     MAX(a.duracion_ms) / 1000.0e0 AS duracion_maxima_s
 FROM v_archivos AS a
 LEFT JOIN v_cuarentena AS q ON q.id = a.id
-GROUP BY a.dia
+-- A day's month and beginning go with the day; grouped by, a condition on them reaches the ledger.
+GROUP BY a.dia, a.mes, a.dia_desde_utc

@@ -2,8 +2,8 @@
 CREATE VIEW v_duracion AS
 SELECT
     d.dia,
-    MIN(d.mes) AS mes,
-    MIN(d.dia_desde_utc) AS dia_desde_utc,
+    d.mes,
+    d.dia_desde_utc,
     COUNT(*) AS archivos,
     AVG(d.duracion_ms) / 1000.0e0 AS media_s,
     MIN(CASE WHEN d.lugar * 100 >= d.cuantos * 50 THEN d.duracion_ms END) / 1000.0e0 AS p50_s,
@@ -17,9 +17,10 @@ FROM (
         a.mes,
         a.dia_desde_utc,
         a.duracion_ms,
-        ROW_NUMBER() OVER (PARTITION BY a.dia ORDER BY a.duracion_ms) AS lugar,
-        COUNT(*) OVER (PARTITION BY a.dia) AS cuantos
+        ROW_NUMBER() OVER (PARTITION BY a.dia, a.mes, a.dia_desde_utc ORDER BY a.duracion_ms) AS lugar,
+        COUNT(*) OVER (PARTITION BY a.dia, a.mes, a.dia_desde_utc) AS cuantos
     FROM v_archivos AS a
     WHERE a.duracion_ms IS NOT NULL
 ) AS d
-GROUP BY d.dia
+-- A day's month and beginning go with the day; grouped by, a condition on them reaches the ledger.
+GROUP BY d.dia, d.mes, d.dia_desde_utc

@@ -2,8 +2,8 @@
 CREATE VIEW v_tasa_errores AS
 SELECT
     a.dia,
-    MIN(a.mes) AS mes,
-    MIN(a.dia_desde_utc) AS dia_desde_utc,
+    a.mes,
+    a.dia_desde_utc,
     COUNT(*) AS archivos,
     COUNT(CASE WHEN a.estado = 'COMPLETADO_CON_ERRORES' THEN 1 END) AS archivos_con_errores,
     CAST(SUM(a.registros_total) AS SIGNED) AS registros_total,
@@ -12,4 +12,5 @@ SELECT
     1.0e0 * SUM(a.registros_invalidos) / NULLIF(SUM(a.registros_total), 0) AS tasa_error
 FROM v_archivos AS a
 WHERE a.estado IN ('COMPLETADO', 'COMPLETADO_CON_ERRORES')
-GROUP BY a.dia
+-- A day's month and beginning go with the day; grouped by, a condition on them reaches the ledger.
+GROUP BY a.dia, a.mes, a.dia_desde_utc

@@ -3,12 +3,13 @@
 CREATE VIEW v_top_errores AS
 SELECT
     a.dia,
-    MIN(a.mes) AS mes,
-    MIN(a.dia_desde_utc) AS dia_desde_utc,
+    a.mes,
+    a.dia_desde_utc,
     e.tipo_error,
     e.campo,
     COUNT(*) AS registros,
     COUNT(DISTINCT e.archivo_id) AS archivos
 FROM v_archivos AS a
 INNER JOIN errores AS e ON e.archivo_id = a.id
-GROUP BY a.dia, e.tipo_error, e.campo
+-- A day's month and beginning go with the day; grouped by, a condition on them reaches the ledger.
+GROUP BY a.dia, a.mes, a.dia_desde_utc, e.tipo_error, e.campo
