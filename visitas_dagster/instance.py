@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,26 @@ def _in_short(error: Exception) -> str:
     original = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     words = " ".join(str(original).split()) or type(error).__name__
     return words if len(words) <= _MAX_WORDS else f"{words[:_MAX_WORDS]}…"
+
+
+def heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """Return when each part of Dagster's daemon that this instance needs last gave a sign of life, naive UTC."""
+    found = instance.get_daemon_heartbeats()
+    return {
+        part: datetime.fromtimestamp(found[part].timestamp, UTC).replace(tzinfo=None)
+        for part in instance.get_required_daemon_types()
+        if part in found
+    }
+
+
+def heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """Return when each part of Dagster's daemon that this instance needs last gave a sign of life, naive UTC."""
+    found = instance.get_daemon_heartbeats()
+    return {
+        part: datetime.fromtimestamp(found[part].timestamp, UTC).replace(tzinfo=None)
+        for part in instance.get_required_daemon_types()
+        if part in found
+    }
 
 
 def cap_pools(instance: dg.DagsterInstance, settings: Settings) -> None:

@@ -15,6 +15,13 @@ from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from visitas_dagster.domain.causes import cause
+from visitas_dagster.domain.channels import (
+    MAIL_SETTING,
+    SENDER_SETTING,
+    parse_addresses,
+    parse_smtp_url,
+    parse_webhook,
+)
 from visitas_dagster.domain.failures import SettingsError
 from visitas_dagster.domain.layout import FILE_PATTERN, file_pattern, parse_aliases
 
@@ -75,12 +82,16 @@ class Settings(BaseSettings):
     reintentos: int = Field(default=3, ge=0)
     reintento_base_s: float = Field(default=2, ge=0, allow_inf_nan=False)
     alerta_tasa_error: float = Field(default=0.1, ge=0, le=1)
+    # Ten years at the most: a date before the year 1 is none.
+    alerta_demora_h: float = Field(default=26, ge=0, le=87600)
+    alerta_espera_h: float = Field(default=2, ge=0, le=87600)
 
     retencion_logs_dias: int = Field(default=30, ge=1)
     retencion_backup_dias: int = Field(default=90, ge=1)
 
     smtp_url: SecretStr | None = None
     alerta_correo: str | None = None
+    alerta_remitente: str | None = None
     alerta_webhook: SecretStr | None = None
 
     dagster_home: _PathSetting | None = Field(
@@ -145,10 +156,29 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise _first_error(error) from None
-    # Both raise the one line themselves: the domain knows what a pattern and an alias are.
+    # Each raises the one line itself: the domain knows what a pattern, an alias and an address are.
     file_pattern(settings.patron_archivo)
     parse_aliases(settings.alias_columnas)
+    _require_channels(settings)
     return settings
+
+
+def _require_channels(settings: Settings) -> None:
+    parse_addresses(settings.alerta_correo or "", MAIL_SETTING)
+    parse_addresses(settings.alerta_remitente or "", SENDER_SETTING)
+    if settings.smtp_url is not None:
+        parse_smtp_url(settings.smtp_url.get_secret_value())
+    if settings.alerta_webhook is not None:
+        parse_webhook(settings.alerta_webhook.get_secret_value())
+
+
+def _require_channels(settings: Settings) -> None:
+    parse_addresses(settings.alerta_correo or "", MAIL_SETTING)
+    parse_addresses(settings.alerta_remitente or "", SENDER_SETTING)
+    if settings.smtp_url is not None:
+        parse_smtp_url(settings.smtp_url.get_secret_value())
+    if settings.alerta_webhook is not None:
+        parse_webhook(settings.alerta_webhook.get_secret_value())
 
 
 def _require_sound(env_file: Path) -> None:

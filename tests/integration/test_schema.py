@@ -190,11 +190,12 @@ def test_the_keys_and_what_they_point_to(engine: sa.Engine) -> None:
         "bitacora_intentos": ["id"],
         "auditoria": ["id"],
         "olvidados": ["huella"],
-        "copias_olvidadas": ["sha256_copia"],
+        "copias_olvidadas": ["sha256", "sha256_copia"],
         "incidentes": ["id"],
+        "esperas": ["archivo"],
         "cierres": ["fecha"],
-    }
         "zona_cambios": ["anio", "desde"],
+    }
     for name in ("estadisticas", "errores", "contenidos_cargados", "bitacora_intentos"):
         (foreign,) = inspector.get_foreign_keys(name)
         assert (foreign["constrained_columns"], foreign["referred_table"], foreign["referred_columns"]) == (

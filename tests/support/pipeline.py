@@ -55,6 +55,7 @@ _TABLES: Final = (
     tables.olvidados,
     tables.copias_olvidadas,
     tables.incidentes,
+    tables.esperas,
     tables.cierres,
     tables.bitacora_intentos,
     tables.estadisticas,

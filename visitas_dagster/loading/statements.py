@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, TextClause, text
+from sqlalchemy import Engine, Insert, TextClause, text
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -31,3 +31,10 @@ def statement(name: str, dialect: str) -> TextClause:
     specific = folder / f"{name}.{dialect}.sql"
     path = specific if specific.is_file() else folder / f"{name}.sql"
     return text(path.read_text(encoding="utf-8"))
+
+
+def or_ignore(insertion: Insert) -> Insert:
+    """An insert that leaves out the rows whose key is there already; their values must fit their columns."""
+    for dialect, words in (("mysql", "IGNORE"), ("mariadb", "IGNORE"), ("sqlite", "OR IGNORE")):
+        insertion = insertion.prefix_with(words, dialect=dialect)
+    return insertion

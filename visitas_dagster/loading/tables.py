@@ -234,17 +234,35 @@ incidentes = Table(
     metadata,
     Column("id", _key(), primary_key=True, autoincrement=True),
     Column("tipo", String(32), nullable=False),
+    Column("asunto", String(64), nullable=False),
+    Column("clave", String(96), unique=True),
     Column("abierto", _moment(), nullable=False),
     Column("visto", _moment(), nullable=False),
     Column("veces", Integer, nullable=False),
+    Column("desde", _moment(), nullable=False),
+    Column("ultimo", _moment(), nullable=False),
     Column("mensaje", Text, nullable=False),
     Column("avisado", _moment()),
+    Column("contado", _moment()),
     Column("cerrado", _moment()),
     Column("cierre_avisado", _moment()),
+    Column("intentado", _moment()),
+    Column("canales", String(64), nullable=False),
     Index("ix_incidentes_tipo", "tipo", "cerrado"),
+    Index("ix_incidentes_por_avisar", "cierre_avisado", "cerrado"),
     **_MYSQL,
 )
-"""One row per incident that persons are told of, from its first sign to its recovery."""
+"""One row per incident that persons are told of, from its first sign to its recovery. ``clave`` is what it is about,
+and null once it is over: its uniqueness makes "opened once" the database's own promise."""
+
+esperas = Table(
+    "esperas",
+    metadata,
+    Column("archivo", _exact(255), primary_key=True),
+    Column("desde", _moment(), nullable=False),
+    **_MYSQL,
+)
+"""The reports on the server, and since when a look has found each there, by our clock."""
 
 cierres = Table(
     "cierres",

@@ -1,0 +1,1 @@
+"""Looking for what persons must be told of, and telling them: once when it begins, once when it is over."""

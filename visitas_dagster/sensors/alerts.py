@@ -1,0 +1,49 @@
+"""The sensor of alerts: once a minute it looks at what only time shows, and sends what could not be sent before.
+
+The tick belongs here; what is in trouble and who is told is decided below. A sensor of its own, so that a mail server
+that hangs does not hold up the arrivals.
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from visitas_dagster.alerts.look import reports
+from visitas_dagster.alerts.watch import watch
+from visitas_dagster.domain.arrivals import Listed
+from visitas_dagster.domain.failures import SystemFailure
+from visitas_dagster.instance import heartbeats
+from visitas_dagster.resources.platform import Clock, Platform
+from visitas_dagster.settings import Settings
+
+SENSOR = "sensor_alertas"
+
+INTERVAL_S = 60
+
+
+def build_alert_sensor(settings: Settings, clock: Clock) -> dg.SensorDefinition:
+    """Return the sensor; it is on from the first start, and asks for no run ever."""
+
+    @dg.sensor(
+        name=SENSOR,
+        minimum_interval_seconds=INTERVAL_S,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Revisa qué falla, qué se retrasa y qué espera de más, y avisa; no pide corridas.",
+    )
+    def sensor_alertas(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        with Platform(settings, clock=clock) as platform:
+            return tick(context.instance, platform)
+
+    return sensor_alertas
+
+
+def tick(instance: dg.DagsterInstance, platform: Platform) -> dg.SkipReason:
+    """Do one tick; it never fails. Where the server cannot be asked, all else is looked at."""
+    listing: list[Listed] | None = None
+    told = "revisado"
+    try:
+        listing = reports(platform)
+    except SystemFailure as failure:
+        told = f"revisado sin el servidor SFTP: {failure}"
+    watch(platform, listing, heartbeats(instance))
+    return dg.SkipReason(told)
