@@ -115,16 +115,6 @@ def heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
     }
 
 
-def heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
-    """Return when each part of Dagster's daemon that this instance needs last gave a sign of life, naive UTC."""
-    found = instance.get_daemon_heartbeats()
-    return {
-        part: datetime.fromtimestamp(found[part].timestamp, UTC).replace(tzinfo=None)
-        for part in instance.get_required_daemon_types()
-        if part in found
-    }
-
-
 def cap_pools(instance: dg.DagsterInstance, settings: Settings) -> None:
     """Set how many ops may hold an SFTP or a database connection at once, over all runs."""
     storage = instance.event_log_storage

@@ -172,15 +172,6 @@ def _require_channels(settings: Settings) -> None:
         parse_webhook(settings.alerta_webhook.get_secret_value())
 
 
-def _require_channels(settings: Settings) -> None:
-    parse_addresses(settings.alerta_correo or "", MAIL_SETTING)
-    parse_addresses(settings.alerta_remitente or "", SENDER_SETTING)
-    if settings.smtp_url is not None:
-        parse_smtp_url(settings.smtp_url.get_secret_value())
-    if settings.alerta_webhook is not None:
-        parse_webhook(settings.alerta_webhook.get_secret_value())
-
-
 def _require_sound(env_file: Path) -> None:
     """Refuse a ``.env`` that is there and cannot be read: left out in silence, it would take its settings along."""
     if not os.path.lexists(env_file):

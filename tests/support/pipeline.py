@@ -155,8 +155,8 @@ class Pipeline:
         self.platform = Platform(self.settings, clock=self.clock)
         self.platform.folders.ensure()
         upgrade(self.platform.engine)
-
         keep_zone(self.platform.engine, self.settings.zone)
+
     def __enter__(self) -> Self:
         """Return itself."""
         return self

@@ -36,7 +36,7 @@ def watch(
 
 
 def close_failed(platform: Platform, day: date, message: str) -> None:
-    """Open the incident of a day's close that failed, and alert; once more for the same day adds no alert. Never raises.
+    """Open the incident of a day's close that failed, and alert; the same day again adds no alert. Never raises.
 
     Args:
         platform: settings, database, clock.
