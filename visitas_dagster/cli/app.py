@@ -104,6 +104,17 @@ def release(nombres: _Names) -> None:
     command.run(nombres)
 
 
+@_command(help="El reporte de un día o de un mes, como tabla y en reportes/ (HTML, JSON y CSV); sin más, el de hoy.")
+def report(
+    dia: Annotated[str | None, typer.Option("--dia", metavar="AAAA-MM-DD", help="El de ese día.")] = None,
+    mes: Annotated[str | None, typer.Option("--mes", metavar="AAAA-MM", help="El de ese mes.")] = None,
+) -> None:
+    """Show and write a report."""
+    from visitas_dagster.cli import report as command
+
+    command.run(dia, mes)
+
+
 @_command(help="Valida un archivo local y muestra qué pasaría con él; no escribe nada.")
 def check(
     archivo: Annotated[

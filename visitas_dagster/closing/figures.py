@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, case, func, select
+from sqlalchemy import Column, ColumnElement, Connection, RowMapping, and_, case, func, select
 
 from visitas_dagster.domain.privacy import mask_addresses
-from visitas_dagster.domain.states import CURRENT, FAILED, Estado
+from visitas_dagster.domain.states import FAILED, LOADED, Estado
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.tables import bitacora_control as ledger
 from visitas_dagster.loading.tables import errores, visitantes
@@ -77,12 +77,12 @@ def month(year: int, number: int) -> Period:
 
 @dataclass(frozen=True)
 class Tally:
-    """What was processed in one period: the ledger rows whose ``fin`` lies in it, as they stand now.
+    """What was processed in one period: the ledger rows that came to their end (``fin``) in it, as they stand now.
 
     Attributes:
         period: which.
         files: how many, by state; states without a file are left out.
-        total, valid, invalid: records in them. A duplicate's are counted with the name that carries them.
+        total, valid, invalid: records of those that loaded.
         new_visitors, known_visitors: e-mails of the files without and with a row before, added up over the files.
         bytes: size of the files.
         busy_ms: how long they took, added up.
@@ -110,9 +110,8 @@ class Tally:
 
     @property
     def success_rate(self) -> float | None:
-        """The share of files that loaded or were duplicates, 0 to 1; those still to be repeated do not count."""
-        ended = self.file_count - self.files.get(Estado.EN_PROCESO, 0)
-        return sum(count for estado, count in self.files.items() if estado in CURRENT) / ended if ended else None
+        """The share of files that did not fail, 0 to 1: they loaded, or what they bring is loaded already."""
+        return (self.file_count - self.failed) / self.file_count if self.files else None
 
     @property
     def error_rate(self) -> float | None:
@@ -232,15 +231,26 @@ def local(moment: datetime | None, zone: ZoneInfo) -> datetime | None:
 
 
 def _within(period: Period, zone: ZoneInfo) -> ColumnElement[bool]:
-    return and_(ledger.c.fin >= begin(period.start, zone), ledger.c.fin < begin(period.end, zone))
+    """Which rows are a period's: those that came to an end in it, as the view ``v_archivos`` counts them too."""
+    return _between(begin(period.start, zone), begin(period.end, zone))
 
 
-_SUMS = {
-    "total": ledger.c.registros_total,
-    "valid": ledger.c.registros_validos,
-    "invalid": ledger.c.registros_invalidos,
-    "new_visitors": ledger.c.visitantes_nuevos,
-    "known_visitors": ledger.c.visitantes_actualizados,
+def _between(start: datetime, end: datetime) -> ColumnElement[bool]:
+    # Of a file that is to be tried again an attempt has ended, the file has not.
+    return and_(ledger.c.fin >= start, ledger.c.fin < end, ledger.c.estado != Estado.EN_PROCESO.value)
+
+
+def _of_loaded(column: Column[int]) -> ColumnElement[int]:
+    """Records count once, with the file that loaded them: a duplicate brings none, and a failed file has none."""
+    return case((ledger.c.estado.in_([state.value for state in LOADED]), column), else_=0)
+
+
+_SUMS: Mapping[str, ColumnElement[int]] = {
+    "total": _of_loaded(ledger.c.registros_total),
+    "valid": _of_loaded(ledger.c.registros_validos),
+    "invalid": _of_loaded(ledger.c.registros_invalidos),
+    "new_visitors": _of_loaded(ledger.c.visitantes_nuevos),
+    "known_visitors": _of_loaded(ledger.c.visitantes_actualizados),
     "bytes": ledger.c.bytes,
     "busy_ms": ledger.c.duracion_ms,
 }
@@ -260,7 +270,7 @@ def _tallies(connection: Connection, periods: Sequence[Period], zone: ZoneInfo) 
             func.count().label("files"),
             *(func.coalesce(func.sum(column), 0).label(name) for name, column in _SUMS.items()),
         )
-        .where(ledger.c.fin >= bounds[0], ledger.c.fin < bounds[-1])
+        .where(_between(bounds[0], bounds[-1]))
         .group_by("place", ledger.c.estado)
     ).mappings()
     by_place: dict[int, list[RowMapping]] = {}

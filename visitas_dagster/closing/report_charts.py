@@ -17,7 +17,9 @@ WIDTH, HEIGHT = 480, 210
 """The drawing's own units; the page scales it to its column."""
 
 _ROW = 30
+# What pygal leaves room for; it takes a letter for 0.6 of its height, and capitals are wider.
 _LABELS_PX = 11
+_NAMES_PX = 15
 _TICKS = 4
 _LONGEST_LABEL = 26
 
@@ -40,7 +42,7 @@ class Series:
 
     name: str
     colour: str
-    values: Sequence[float | None]
+    values: Sequence[Any]
 
 
 def columns(labels: Sequence[str], series: Sequence[Series]) -> Markup:
@@ -54,11 +56,11 @@ def columns(labels: Sequence[str], series: Sequence[Series]) -> Markup:
 
 
 def lines(labels: Sequence[str], series: Sequence[Series], limit: float | None = None) -> Markup:
-    """Draw shares (0 to 1) as lines in percent; ``limit`` is a level drawn across."""
+    """Draw shares (0 to 1) as lines in percent; ``limit`` is a level drawn across: see :func:`is_near`."""
     shown = [
         Series(s.name, s.colour, [value * 100 if value is not None else None for value in s.values]) for s in series
     ]
-    if limit is not None:
+    if limit is not None and any(is_near(s.values, limit) for s in series):
         shown.append(Series("umbral", "tenue", [limit * 100] * len(labels)))
     top = max((value for s in shown for value in s.values if value is not None), default=0)
     ticks = [0, 25, 50, 75, 100] if top > 50 else share_ticks(top)
@@ -66,34 +68,49 @@ def lines(labels: Sequence[str], series: Sequence[Series], limit: float | None =
     return _drawn(chart, shown)
 
 
-def bars(rows: Sequence[tuple[str, float]], name: str, colour: str, unit: str = "") -> Markup:
-    """Draw one bar a row, the first on top, each with its value beside it.
+@dataclass(frozen=True)
+class Bar:
+    """One bar.
 
-    Args:
-        rows: labels and values.
-        name: what is counted.
+    Attributes:
+        label: what it is.
+        value: its length.
+        written: the value as shown beside it.
         colour: one of the page's colour names.
-        unit: stands behind each value; values with a unit are drawn with one decimal.
     """
-    labels = [shortened(label) for label, _ in rows]
-    top = max((value for _, value in rows), default=0) or 1
-    written = _with_unit(unit) if unit else _whole
-    chart = _new(
-        "HorizontalBar",
-        labels[::-1],
-        [],
-        height=24 + _ROW * max(1, len(rows)),
-        print_values=True,
-        print_values_position="top",
-        value_formatter=written,
-        show_y_labels=False,
-        show_y_guides=False,
-        range=(0, top * (1.12 + 0.02 * len(written(top)))),
-        spacing=6,
-    )
+
+    label: str
+    value: float
+    written: str
+    colour: str
+
+
+def bars(rows: Sequence[Bar]) -> Markup:
+    """Draw one bar a row, the first on top, each with its label before it and its value behind it."""
     if not rows:
         return Markup("")
-    return _drawn(chart, [Series(name, colour, [value for _, value in rows][::-1])])
+    rows = rows[::-1]
+    top = max(row.value for row in rows) or 1
+    chart = _new(
+        "HorizontalBar",
+        [shortened(row.label) for row in rows],
+        [],
+        height=14 + _ROW * len(rows),
+        print_values=True,
+        print_values_position="top",
+        show_x_labels=False,
+        show_y_guides=False,
+        # Room behind the longest bar for what is written there.
+        range=(0, top * (1.1 + 0.035 * max(len(row.written) for row in rows))),
+        spacing=6,
+    )
+    values = [{"value": row.value, "formatter": lambda _, row=row: row.written} for row in rows]
+    return _drawn(chart, [Series("", "", values)], [row.colour for row in rows])
+
+
+def is_near(values: Sequence[float | None], limit: float) -> bool:
+    """Whether a level is drawn: far above all values it would press them flat."""
+    return max((value for value in values if value is not None), default=0) >= limit / 3
 
 
 def shortened(label: str) -> str:
@@ -132,25 +149,21 @@ def _percent(value: float) -> str:
     return f"{value:.3g} %"
 
 
-def _with_unit(unit: str) -> Any:
-    return lambda value: f"{value:,.1f} {unit}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
 def _new(kind: str, labels: Sequence[str], ticks: Sequence[float], **options: Any) -> Any:
     import pygal  # here, not at the top: a command's start should not pay for it
     from pygal.style import Style
 
+    letters = _NAMES_PX if kind == "HorizontalBar" else _LABELS_PX
     chart = getattr(pygal, kind)(
         **{
             "width": WIDTH,
             "height": HEIGHT,
-            "style": Style(
-                label_font_size=_LABELS_PX, major_label_font_size=_LABELS_PX, value_font_size=_LABELS_PX + 1
-            ),
+            "style": Style(label_font_size=letters, major_label_font_size=letters, value_font_size=letters),
             "show_legend": False,
             "show_x_guides": False,
             "margin": 6,
-            "margin_right": 10,
+            "margin_right": 20,
+            "truncate_label": -1,
             "js": [],
             "css": [],
             "disable_xml_declaration": True,
@@ -169,23 +182,27 @@ def _new(kind: str, labels: Sequence[str], ticks: Sequence[float], **options: An
     return chart
 
 
-def _drawn(chart: Any, series: Sequence[Series]) -> Markup:
+def _drawn(chart: Any, series: Sequence[Series], bar_colours: Sequence[str] = ()) -> Markup:
+    """Draw, and keep of the drawing what may stay; ``bar_colours`` are those of single bars, in their order."""
     for one in series:
         chart.add(one.name, list(one.values))
-    root = _clean(chart.render_tree(), [one.name for one in series])
+    root = _clean(chart.render_tree())
     root.set("role", "img")
     root.set("aria-hidden", "true")
     root.set("preserveAspectRatio", "xMidYMid meet")
-    colours = {f"color-{number}": f"tono-{one.colour}" for number, one in enumerate(series)}
+    colours = {f"color-{number}": f"tono-{one.colour}" for number, one in enumerate(series) if one.colour}
     for element in root.iter():
         classes = (element.get("class") or "").split()
         if classes:
             element.set("class", " ".join(colours.get(name, name) for name in classes))
+    single = (element for element in root.iter("g") if element.get("class") == "bar")
+    for element, colour in zip(single, bar_colours, strict=False):
+        element.set("class", f"bar tono-{colour}")
     # Every text node is escaped by the serializer.
     return Markup(ElementTree.tostring(root, encoding="unicode"))
 
 
-def _clean(element: Any, names: Sequence[str]) -> ElementTree.Element:
+def _clean(element: Any) -> ElementTree.Element:
     """Copy what may stay; a value's description becomes a title, which browsers show without a script."""
     copy = ElementTree.Element(_tag(element))
     copy.text = element.text
@@ -199,7 +216,7 @@ def _clean(element: Any, names: Sequence[str]) -> ElementTree.Element:
         if _tag(child) == "desc" and "value" in classes:
             _title(copy, child.text or "", element)
         elif _tag(child) in _KEPT and "tooltip-overlay" not in classes and "legends" not in classes:
-            copy.append(_clean(child, names))
+            copy.append(_clean(child))
     return copy
 
 

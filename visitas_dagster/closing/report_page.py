@@ -14,9 +14,9 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from visitas_dagster.closing.figures import Figures, FileLine, Period, Tally
-from visitas_dagster.closing.report_charts import Series, bars, columns, lines
-from visitas_dagster.domain.states import LOADED, Estado
+from visitas_dagster.closing.figures import Figures, Period, Tally
+from visitas_dagster.closing.report_charts import Bar, Series, bars, columns, is_near, lines
+from visitas_dagster.domain.states import Estado
 
 _NARROW = "\N{NARROW NO-BREAK SPACE}"
 _MONTHS = (
@@ -24,15 +24,17 @@ _MONTHS = (
 )
 _WEEKDAYS = "lunes martes miércoles jueves viernes sábado domingo".split()  # noqa: SIM905
 
+TOP_ERRORS = 10
+"""Kinds of error that the page shows at the most."""
+
 TONES = {
     Estado.COMPLETADO: "bien",
     Estado.COMPLETADO_CON_ERRORES: "aviso",
     Estado.DUPLICADO: "frio",
     Estado.FALLO_LAYOUT: "mal",
     Estado.FALLO_SISTEMA: "grave",
-    Estado.EN_PROCESO: "tenue",
 }
-"""The colour of each state, by its name in the template."""
+"""The colour of each state in which a file ends, by its name in the template."""
 
 LABELS = {
     Estado.COMPLETADO: "Completado",
@@ -40,9 +42,8 @@ LABELS = {
     Estado.DUPLICADO: "Duplicado",
     Estado.FALLO_LAYOUT: "Fallo de layout",
     Estado.FALLO_SISTEMA: "Fallo de sistema",
-    Estado.EN_PROCESO: "En proceso",
 }
-"""What a person reads for each state, in the order in which a report lists them."""
+"""What a person reads for each of them, in the order in which a report lists them."""
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,14 @@ class Card:
         said: the same in a sentence, for those who see no chart.
         chart: the drawing; empty where there is nothing to draw.
         legend: colour and name of each series.
-        rows: a small table under it, each with a label and two values.
-        wide: whether it takes the whole width.
+        rows: labels and values of the bars, for those who see no chart.
     """
 
     title: str
     said: str
     chart: Markup
     legend: tuple[tuple[str, str], ...] = ()
-    rows: tuple[tuple[str, str, str], ...] = ()
-    wide: bool = False
+    rows: tuple[tuple[str, str], ...] = ()
 
 
 def page(figures: Figures) -> str:
@@ -99,7 +98,6 @@ def page(figures: Figures) -> str:
         figures=figures,
         labels=LABELS,
         tones=TONES,
-        loaded=LOADED,
         Estado=Estado,
     )
 
@@ -201,7 +199,7 @@ def verdict(figures: Figures) -> tuple[str, str]:
         return "mal", f"{files} a una persona"
     rate = figures.tally.error_rate
     if rate is not None and rate > figures.threshold:
-        return "aviso", f"Se rechazó {share(rate)} de los registros; el umbral es {share(figures.threshold)}"
+        return "aviso", f"Se rechazó {share(rate)} de los registros; el umbral es {_threshold(figures)}"
     if not figures.tally.file_count:
         return "tenue", "No se procesó ningún archivo"
     return "bien", "Nada espera a una persona"
@@ -222,24 +220,19 @@ def tiles(figures: Figures) -> list[Tile]:
     waiting = sum(figures.waiting.values())
     return [
         Tile("Archivos procesados", number(now.file_count), compared(lambda t: number(t.file_count))),
-        Tile(
-            "Tasa de éxito",
-            share(now.success_rate),
-            compared(lambda t: share(t.success_rate)),
-            "" if now.success_rate in (None, 1) else "mal",
-        ),
+        Tile("Tasa de éxito", share(now.success_rate), compared(lambda t: share(t.success_rate))),
         Tile("Registros procesados", number(now.total), compared(lambda t: number(t.total))),
         Tile(
             "Tasa de error",
             share(rate),
-            f"{number(now.invalid)} rechazados; umbral {share(figures.threshold)}",
+            f"{number(now.invalid)} rechazados; umbral {_threshold(figures)}",
             "mal" if rate is not None and rate > figures.threshold else "",
         ),
         Tile("Visitantes nuevos", number(now.new_visitors), f"de {number(figures.visitors)} en total"),
         Tile(
             "Por atender",
             number(waiting),
-            "archivos fallidos o en cuarentena, al hacer este reporte",
+            "archivos fallidos, al hacer este reporte",
             "mal" if waiting else "",
         ),
     ]
@@ -249,19 +242,19 @@ def tiles(figures: Figures) -> list[Tile]:
 
 
 def cards(figures: Figures) -> list[Card]:
-    """The charts, in their order."""
-    days = [_day_by_day(figures)] if figures.period.monthly else []
+    """The charts, in their order: two a row on a wide screen, which is why their number is even."""
     return [
         _states(figures),
-        _files(figures, figures.trend, "Archivos por estado"),
-        *days,
-        _records(figures),
+        _files(f"Archivos por estado, {_span(figures)}", figures.trend),
+        *_day_by_day(figures),
+        _records(f"Registros, {_span(figures)}", figures.trend),
         _visitors(figures),
         _success(figures),
         _errors(figures),
         _error_types(figures),
         _failures(figures),
         _slowest(figures),
+        _busy(figures),
     ]
 
 
@@ -269,68 +262,89 @@ def _span(figures: Figures) -> str:
     return "últimos 12 meses" if figures.period.monthly else "últimos 30 días"
 
 
-def _axis(tallies: Sequence[Tally]) -> list[str]:
-    return [short_name(tally.period) for tally in tallies]
-
-
-def _legend(series: Sequence[Series]) -> tuple[tuple[str, str], ...]:
-    return tuple((one.colour, one.name) for one in series)
+def _columns(name: str, said: str, tallies: Sequence[Tally], series: Sequence[Series]) -> Card:
+    """A card of stacked columns; of several series those that count nothing are left out."""
+    counted = [one for one in series if any(one.values)]
+    labels = [short_name(tally.period) for tally in tallies]
+    return Card(
+        name,
+        said,
+        columns(labels, counted) if counted else Markup(""),
+        tuple((one.colour, one.name) for one in counted) if len(series) > 1 else (),
+    )
 
 
 def _states(figures: Figures) -> Card:
     tally = figures.tally
-    rows = [(label, tally.files.get(estado, 0)) for estado, label in LABELS.items() if tally.files.get(estado)]
-    return Card(
-        "Estados",
-        "Archivos del periodo en cada estado: "
-        + (", ".join(f"{label} {number(count)}" for label, count in rows) or "ninguno"),
-        bars(rows, "archivos", "acento"),
-        rows=tuple((label, number(count), share(count / tally.file_count)) for label, count in rows),
-    )
-
-
-def _files(figures: Figures, tallies: Sequence[Tally], name: str) -> Card:
-    used = [estado for estado in LABELS if any(tally.files.get(estado) for tally in tallies)]
-    series = [
-        Series(LABELS[estado], TONES[estado], [tally.files.get(estado, 0) for tally in tallies]) for estado in used
+    found = [(estado, label, tally.files[estado]) for estado, label in LABELS.items() if estado in tally.files]
+    rows = tuple((label, f"{number(count)} · {share(count / tally.file_count)}") for _, label, count in found)
+    drawn = [
+        Bar(label, count, written, TONES[estado])
+        for (estado, label, count), (_, written) in zip(found, rows, strict=True)
     ]
-    return Card(
-        f"{name}, {_span(figures)}",
-        f"{number(sum(tally.file_count for tally in tallies))} archivos en total",
-        columns(_axis(tallies), series) if series else Markup(""),
-        _legend(series),
+    return Card("Estados", _counted(tally.file_count, "archivo", "archivos"), bars(drawn), rows=rows)
+
+
+def _files(name: str, tallies: Sequence[Tally]) -> Card:
+    return _columns(
+        name,
+        _counted(sum(tally.file_count for tally in tallies), "archivo", "archivos"),
+        tallies,
+        [
+            Series(label, TONES[estado], [tally.files.get(estado, 0) for tally in tallies])
+            for estado, label in LABELS.items()
+        ],
     )
 
 
-def _day_by_day(figures: Figures) -> Card:
-    card = _files(figures, figures.days, "Archivos")
-    busiest = max(figures.days, key=lambda tally: tally.file_count)
-    said = f"El día de más archivos fue el {busiest.period.start.day}, con {number(busiest.file_count)}"
-    return Card(f"Día por día, {in_words(figures.period)}", said, card.chart, card.legend)
-
-
-def _records(figures: Figures) -> Card:
-    series = [
-        Series("Válidos", "acento", [tally.valid for tally in figures.trend]),
-        Series("Rechazados", "mal", [tally.invalid for tally in figures.trend]),
-    ]
-    valid, invalid = (sum(value or 0 for value in one.values) for one in series)
-    return Card(
-        f"Registros, {_span(figures)}",
-        f"{number(int(valid))} válidos y {number(int(invalid))} rechazados",
-        columns(_axis(figures.trend), series) if valid + invalid else Markup(""),
-        _legend(series),
+def _records(name: str, tallies: Sequence[Tally]) -> Card:
+    valid, invalid = sum(tally.valid for tally in tallies), sum(tally.invalid for tally in tallies)
+    return _columns(
+        name,
+        f"{_counted(valid, 'válido', 'válidos')}, {_counted(invalid, 'rechazado', 'rechazados')}",
+        tallies,
+        [
+            Series("Válidos", "acento", [tally.valid for tally in tallies]),
+            Series("Rechazados", "mal", [tally.invalid for tally in tallies]),
+        ],
     )
+
+
+def _day_by_day(figures: Figures) -> list[Card]:
+    if not figures.days:
+        return []
+    return [_files("Archivos, día por día", figures.days), _records("Registros, día por día", figures.days)]
 
 
 def _visitors(figures: Figures) -> Card:
-    series = [Series("Visitantes nuevos", "bien", [tally.new_visitors for tally in figures.trend])]
-    gained = sum(tally.new_visitors for tally in figures.trend)
-    return Card(
+    gained = [tally.new_visitors for tally in figures.trend]
+    return _columns(
         f"Visitantes nuevos, {_span(figures)}",
-        f"{number(gained)} visitantes nuevos",
-        columns(_axis(figures.trend), series) if gained else Markup(""),
-        _legend(series),
+        _counted(sum(gained), "visitante nuevo", "visitantes nuevos"),
+        figures.trend,
+        [Series("Visitantes nuevos", "bien", gained)],
+    )
+
+
+def _failures(figures: Figures) -> Card:
+    failed = sum(tally.failed for tally in figures.trend)
+    return _columns(
+        f"A cuarentena, {_span(figures)}",
+        _counted(failed, "archivo fallido", "archivos fallidos"),
+        figures.trend,
+        [
+            Series(LABELS[estado], TONES[estado], [tally.files.get(estado, 0) for tally in figures.trend])
+            for estado in (Estado.FALLO_LAYOUT, Estado.FALLO_SISTEMA)
+        ],
+    )
+
+
+def _busy(figures: Figures) -> Card:
+    return _columns(
+        f"Tiempo de proceso, {_span(figures)}",
+        f"En el periodo: {seconds(figures.tally.busy_ms)}, sumados los archivos; la escala son segundos",
+        figures.trend,
+        [Series("Segundos", "acento", [tally.busy_ms / 1000 for tally in figures.trend])],
     )
 
 
@@ -338,65 +352,51 @@ def _success(figures: Figures) -> Card:
     rates = [tally.success_rate for tally in figures.trend]
     return Card(
         f"Tasa de éxito, {_span(figures)}",
-        f"En el periodo: {share(figures.tally.success_rate)}",
+        f"Archivos que no fallaron; en el periodo, {share(figures.tally.success_rate)}",
         _rate_chart(figures, Series("Tasa de éxito", "bien", rates)),
-        (("bien", "Archivos cargados o duplicados"),),
     )
 
 
 def _errors(figures: Figures) -> Card:
     rates = [tally.error_rate for tally in figures.trend]
+    legend = (("mal", "Registros rechazados"), ("tenue", "Umbral de alerta"))
     return Card(
         f"Tasa de error, {_span(figures)}",
-        f"En el periodo: {share(figures.tally.error_rate)}; umbral: {share(figures.threshold)}",
+        f"Registros rechazados; en el periodo, {share(figures.tally.error_rate)}; umbral, {_threshold(figures)}",
         _rate_chart(figures, Series("Tasa de error", "mal", rates), figures.threshold),
-        (("mal", "Registros rechazados"), ("tenue", f"Umbral, {share(figures.threshold)}")),
+        legend if is_near(rates, figures.threshold) else (),
     )
 
 
 def _rate_chart(figures: Figures, series: Series, limit: float | None = None) -> Markup:
     if all(value is None for value in series.values):
         return Markup("")
-    return lines(_axis(figures.trend), [series], limit)
+    return lines([short_name(tally.period) for tally in figures.trend], [series], limit)
 
 
 def _error_types(figures: Figures) -> Card:
     total = sum(count for _, count in figures.error_types)
-    shown = figures.error_types[:10]
-    return Card(
-        "Errores más frecuentes",
-        f"{number(total)} registros rechazados siguen en la tabla errores" if total else "Ningún registro rechazado",
-        bars(shown, "registros", "mal"),
-        rows=tuple((code, number(count), share(count / total)) for code, count in shown),
-    )
-
-
-def _failures(figures: Figures) -> Card:
-    series = [
-        Series(LABELS[estado], TONES[estado], [tally.files.get(estado, 0) for tally in figures.trend])
-        for estado in (Estado.FALLO_LAYOUT, Estado.FALLO_SISTEMA)
-    ]
-    failed = sum(tally.failed for tally in figures.trend)
-    return Card(
-        f"Archivos a cuarentena, {_span(figures)}",
-        f"{number(failed)} archivos" if failed else "Ningún archivo falló",
-        columns(_axis(figures.trend), series) if failed else Markup(""),
-        _legend(series),
-    )
+    shown = figures.error_types[:TOP_ERRORS]
+    rows = tuple((code, f"{number(count)} · {share(count / total)}") for code, count in shown)
+    drawn = [Bar(code, count, written, "mal") for (code, count), (_, written) in zip(shown, rows, strict=True)]
+    return Card("Errores más frecuentes", _counted(total, "registro", "registros"), bars(drawn), rows=rows)
 
 
 def _slowest(figures: Figures) -> Card:
-    return Card(
-        "Archivos más lentos",
-        _slowest_said(figures.slowest),
-        bars([(line.archivo, (line.took_ms or 0) / 1000) for line in figures.slowest], "segundos", "acento", "s"),
-        rows=tuple(
-            (line.archivo, seconds(line.took_ms), f"{number(line.records)} registros") for line in figures.slowest
-        ),
+    rows = tuple(
+        (line.archivo, f"{seconds(line.took_ms)} · {_counted(line.records or 0, 'registro', 'registros')}")
+        for line in figures.slowest
     )
+    drawn = [
+        Bar(line.archivo, (line.took_ms or 0) / 1000, seconds(line.took_ms), TONES[line.estado])
+        for line in figures.slowest
+    ]
+    return Card("Archivos más lentos", "Del primer paso al último, en su último intento", bars(drawn), rows=rows)
 
 
-def _slowest_said(slowest: Sequence[FileLine]) -> str:
-    if not slowest:
-        return "Ningún archivo"
-    return f"El más lento: {slowest[0].archivo}, {seconds(slowest[0].took_ms)}"
+def _counted(count: int, one: str, many: str) -> str:
+    return f"{number(count)} {one if count == 1 else many}"
+
+
+def _threshold(figures: Figures) -> str:
+    return f"{figures.threshold * 100:g}{_NARROW}%"
