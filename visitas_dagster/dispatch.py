@@ -17,6 +17,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import RowMapping
 
+from visitas_dagster.alerts.watch import watch_server
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
@@ -146,6 +147,8 @@ class Passes:
                 (Source.SERVER, [name for name in taken if name not in by_copy]),
             ]
         )
+        # Each run has looked at its own end; what only time shows is seen here where no daemon runs.
+        watch_server(self._platform)
         return PassResult(self._outcomes(taken), arriving, len(names) - len(taken))
 
     def replay(self, names: Sequence[str]) -> PassResult:

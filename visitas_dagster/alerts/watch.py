@@ -9,11 +9,11 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 
-from visitas_dagster.alerts.look import look, write
+from visitas_dagster.alerts.look import look, reports, write
 from visitas_dagster.alerts.tell import tell
 from visitas_dagster.domain.arrivals import Listed
-from visitas_dagster.domain.failures import VisitasError
-from visitas_dagster.domain.incidents import close_sign, close_subject
+from visitas_dagster.domain.failures import SystemFailure, VisitasError
+from visitas_dagster.domain.incidents import Incident, close_sign, close_subject
 from visitas_dagster.resources.platform import Platform
 
 log = logging.getLogger("visitas.vigilancia")
@@ -31,8 +31,31 @@ def watch(
         listing: the server's folder, where the caller has it.
         heartbeats: the daemon's last signs of life, where the caller has them; see :func:`look`.
     """
-    _contained(lambda: look(platform, listing, heartbeats))
+    _contained(lambda: look_and_tell(platform, listing, heartbeats))
+
+
+def watch_server(platform: Platform, heartbeats: Mapping[str, datetime] | None = None) -> SystemFailure | None:
+    """List the server's folder and watch; never raises. Return why the server could not be asked, if it could not."""
+    listing, failure = None, None
+    try:
+        listing = reports(platform)
+    except SystemFailure as found:
+        failure = found
+    watch(platform, listing, heartbeats)
+    return failure
+
+
+def look_and_tell(
+    platform: Platform, listing: Iterable[Listed] | None, heartbeats: Mapping[str, datetime] | None
+) -> list[Incident]:
+    """Do what :func:`watch` does, and return the incidents that are open; that a message cannot be sent is no failure.
+
+    Raises:
+        SystemFailure: the database does not answer.
+    """
+    found = look(platform, listing, heartbeats)
     _contained(lambda: tell(platform))
+    return found
 
 
 def close_failed(platform: Platform, day: date, message: str) -> None:

@@ -67,9 +67,32 @@ def dispatch(
     raise typer.Exit(NEEDS_PERSON if command.run(limite, reintentar or []) else DONE)
 
 
+@_command(help="El cierre diario: pendientes, respaldo sellado, retención y reportes; sin fecha, ayer y lo que falte.")
+def close(
+    fecha: Annotated[
+        str | None, typer.Option("--fecha", metavar="AAAA-MM-DD", help="Cierra solo ese día; puede ser hoy.")
+    ] = None,
+) -> None:
+    """Close a day."""
+    from visitas_dagster.cli import close as command
+
+    raise typer.Exit(NEEDS_PERSON if command.run(fecha) else DONE)
+
+
 @_command(help="Lo pendiente, lo que corre, lo que falló y lo que está en cuarentena.")
-def status() -> None:
-    """Show what is pending, running, failed and quarantined."""
+def status(
+    vigilar: Annotated[
+        bool,
+        typer.Option(
+            "--vigilar", help="Para cron o systemd: avisa y termina con 1 si se detuvo el demonio o dejaron de llegar."
+        ),
+    ] = False,
+) -> None:
+    """Show what is pending, running, failed and quarantined; or watch over the daemon and the arrivals."""
+    if vigilar:
+        from visitas_dagster.cli import vigilar as watching
+
+        raise typer.Exit(NEEDS_PERSON if watching.run() else DONE)
     from visitas_dagster.cli import status as command
 
     command.run()

@@ -23,6 +23,10 @@ from visitas_dagster.domain.failures import SettingsError, UsageError, VisitasEr
 DONE, NEEDS_PERSON, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
 
+ALERTS = "visitas.alertas"
+"""The log of the alerts themselves (``alerts/tell.py``, which brings in more than a command needs to end)."""
+
+
 class Interrupted(VisitasError):
     """Ctrl-C, where there is more to say than that."""
 
@@ -64,7 +68,8 @@ class _Notices(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
-        if message not in self._shown:
+        # What an alert tells of, the command has shown itself; that one could not be sent is news.
+        if record.name != ALERTS and message not in self._shown:
             self._shown.add(message)
             _say(f"aviso: {message}")
 

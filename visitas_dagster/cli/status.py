@@ -11,9 +11,11 @@ from rich.console import Console
 from sqlalchemy import RowMapping
 
 from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.domain.incidents import Tipo, headline, local
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
+from visitas_dagster.loading.incidents import Incidents
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 from visitas_dagster.steps.arrivals import look, owed
@@ -30,6 +32,7 @@ def run() -> None:
         _show_states(console, ledger)
         _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
         _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
+        _show_incidents(console, platform)
         _show_pending(console, platform)
 
 
@@ -58,6 +61,19 @@ def _show_rows(console: Console, title: str, found: Sequence[RowMapping]) -> Non
     print_notes(console, [(row["archivo"], row["mensaje"] or "") for row in found])
     if len(found) == MAX_ROWS:
         console.print(f"(los {MAX_ROWS} más recientes)")
+
+
+def _show_incidents(console: Console, platform: Platform) -> None:
+    """What only the alerts know; the failed files are shown already."""
+    found = [
+        incident
+        for incident in Incidents(platform.engine, platform.now).open()
+        if incident.subject.tipo not in (Tipo.FALLO_LAYOUT, Tipo.FALLO_SISTEMA)
+    ]
+    if found:
+        zone = platform.settings.zone
+        rows = [(text(incident.subject), local(incident.desde, zone), text(headline(incident))) for incident in found]
+        print_table(console, "Incidentes abiertos", ("incidente", "desde", "qué pasa"), rows)
 
 
 def _show_pending(console: Console, platform: Platform) -> None:

@@ -70,6 +70,10 @@ class Subject:
     tipo: Tipo
     asunto: str = ""
 
+    def __str__(self) -> str:
+        """Return it as persons read it: ``CIERRE 2024-03-14``."""
+        return f"{self.tipo} {self.asunto}".rstrip()
+
     @property
     def clave(self) -> str:
         """The subject as one word."""
@@ -422,21 +426,25 @@ def compose(phase: Phase, incident: Incident, zone: ZoneInfo, origin: str) -> Me
         zone: ``VISITAS_ZONA_HORARIA``, in which moments are told.
         origin: the machine that tells, for whoever looks after several.
     """
-    name = " ".join(filter(None, [incident.subject.tipo.value, incident.subject.asunto]))
     if phase is Phase.RECOVERY:
-        headline = _OVER[incident.subject.tipo]
-        text = _lines(f"{headline[0].upper()}{headline[1:]}.", _lasted(incident, zone))
+        first = _OVER[incident.subject.tipo]
+        text = _lines(f"{first[0].upper()}{first[1:]}.", _lasted(incident, zone))
     else:
-        headline = incident.mensaje.partition("\n")[0].rstrip(".")
+        first = headline(incident).rstrip(".")
         text = _lines(
             incident.mensaje,
             f"Desde: {local(incident.desde, zone)}",
             _grown(incident) if phase is Phase.GOES_ON else "",
         )
     return Message(
-        shorten(f"[visitas] {phase.value} {name}: {one_line(mask_addresses(headline))}", 200),
+        shorten(f"[visitas] {phase.value} {incident.subject}: {one_line(mask_addresses(first))}", 200),
         shorten(_lines(mask_addresses(text), f"Máquina: {plain(origin)}"), MAX_TEXT),
     )
+
+
+def headline(incident: Incident) -> str:
+    """What happened, in one sentence."""
+    return incident.mensaje.partition("\n")[0]
 
 
 def _lasted(incident: Incident, zone: ZoneInfo) -> str:

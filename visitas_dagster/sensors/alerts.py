@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from visitas_dagster.alerts.look import reports
-from visitas_dagster.alerts.watch import watch
-from visitas_dagster.domain.arrivals import Listed
-from visitas_dagster.domain.failures import SystemFailure
+from visitas_dagster.alerts.watch import watch_server
 from visitas_dagster.instance import heartbeats
 from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.settings import Settings
@@ -39,11 +36,5 @@ def build_alert_sensor(settings: Settings, clock: Clock) -> dg.SensorDefinition:
 
 def tick(instance: dg.DagsterInstance, platform: Platform) -> dg.SkipReason:
     """Do one tick; it never fails. Where the server cannot be asked, all else is looked at."""
-    listing: list[Listed] | None = None
-    told = "revisado"
-    try:
-        listing = reports(platform)
-    except SystemFailure as failure:
-        told = f"revisado sin el servidor SFTP: {failure}"
-    watch(platform, listing, heartbeats(instance))
-    return dg.SkipReason(told)
+    failure = watch_server(platform, heartbeats(instance))
+    return dg.SkipReason("revisado" if failure is None else f"revisado sin el servidor SFTP: {failure}")
