@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import dagster as dg
 
+from visitas_dagster.assets.closing import build_close_asset, build_close_job
+from visitas_dagster.nightly import DagsterSide
 from visitas_dagster.processing import build_processing
 from visitas_dagster.resources.platform import Clock, system_clock
+from visitas_dagster.schedules import build_schedule
 from visitas_dagster.settings import Settings, load_settings
 
 
@@ -19,7 +22,10 @@ def build_definitions(settings: Settings, *, clock: Clock = system_clock) -> dg.
         settings: read once; nothing connects here.
         clock: the time source of runs and ticks.
     """
-    return build_processing(settings, clock=clock)
+    asset = build_close_asset(settings, clock, DagsterSide)
+    job = build_close_job(asset)
+    close = dg.Definitions(assets=[asset], jobs=[job], schedules=[build_schedule(settings, job, clock)])
+    return dg.Definitions.merge(build_processing(settings, clock=clock), close)
 
 
 @dg.definitions

@@ -1,0 +1,95 @@
+"""The table ``cierres``: which days were closed, how often it was tried, and which days are owed a close.
+
+Its rows belong here, with the ledger's days; what a close does does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, insert, or_, select, update
+
+from visitas_dagster.closing.days import ONE_DAY, bounds, days_to_close, oldest_kept
+from visitas_dagster.closing.sealing import loose_days
+from visitas_dagster.loading.ledger import shorten
+from visitas_dagster.loading.tables import bitacora_intentos as tries
+from visitas_dagster.loading.tables import cierres
+from visitas_dagster.resources.database import reading, writing
+from visitas_dagster.resources.folders import disk_errors
+from visitas_dagster.resources.platform import Platform
+
+OPEN, DONE, FAILED = "EN_PROCESO", "COMPLETADO", "FALLO"
+"""``cierres.estado``. A close that was killed stays ``EN_PROCESO``, and its day is owed."""
+
+
+class Journal:
+    """The closes of one installation."""
+
+    def __init__(self, platform: Platform) -> None:
+        """Remember it; nothing is read yet."""
+        self._platform = platform
+
+    def begin(self, day: date) -> None:
+        """Open the day's row, or open it once more."""
+        begun = {"estado": OPEN, "inicio": self._platform.now(), "fin": None, "mensaje": None}
+        with writing(self._platform.engine) as connection:
+            known = connection.execute(select(cierres.c.fecha).where(cierres.c.fecha == day).with_for_update()).first()
+            if known is None:
+                connection.execute(insert(cierres).values(fecha=day, intentos=1, **begun))
+            else:
+                connection.execute(
+                    update(cierres).where(cierres.c.fecha == day).values(intentos=cierres.c.intentos + 1, **begun)
+                )
+
+    def end(self, day: date, message: str | None, detail: dict[str, Any]) -> None:
+        """Write how the day's close ended: ``message`` is why it failed, None where it did not."""
+        with writing(self._platform.engine) as connection:
+            connection.execute(
+                update(cierres)
+                .where(cierres.c.fecha == day)
+                .values(
+                    estado=DONE if message is None else FAILED,
+                    fin=self._platform.now(),
+                    mensaje=shorten(message),
+                    detalle=detail,
+                )
+            )
+
+    def owed(self) -> list[date]:
+        """Return the days to close now, oldest first: see :func:`~visitas_dagster.closing.days.days_to_close`.
+
+        The ledger is asked about days whose backups would still be kept; loose backups count however old they are.
+
+        Raises:
+            SystemFailure: the database or the disk failed.
+        """
+        today, settings = self._platform.today(), self._platform.settings
+        with disk_errors("buscar respaldos sin sellar"):
+            loose = loose_days(self._platform.folders)
+        with reading(self._platform.engine) as connection:
+            window = self._window(connection, oldest_kept(today, settings.retencion_backup_dias), today)
+            closed = self._closed(connection, window)
+            active = {day for day in window if day not in closed and self._is_active(connection, day)}
+        return days_to_close(today, loose, active, closed)
+
+    def _window(self, connection: Connection, oldest: date, today: date) -> list[date]:
+        """The days before today, from the first attempt on."""
+        first = connection.execute(select(func.min(tries.c.inicio))).scalar()
+        if first is None:
+            return []
+        days = [oldest + number * ONE_DAY for number in range((today - oldest).days)]
+        return [day for day in days if bounds(day, self._platform.settings.zone)[1] > first]
+
+    def _closed(self, connection: Connection, days: Collection[date]) -> set[date]:
+        """Those that were closed after they had ended: a close on the day itself does not have all of it."""
+        rows = connection.execute(
+            select(cierres.c.fecha, cierres.c.inicio).where(cierres.c.estado == DONE, cierres.c.fecha.in_(list(days)))
+        )
+        return {row.fecha for row in rows if row.inicio >= bounds(row.fecha, self._platform.settings.zone)[1]}
+
+    def _is_active(self, connection: Connection, day: date) -> bool:
+        start, end = bounds(day, self._platform.settings.zone)
+        moved = or_(*(and_(column >= start, column < end) for column in (tries.c.inicio, tries.c.fin)))
+        return connection.execute(select(tries.c.id).where(moved).limit(1)).first() is not None
