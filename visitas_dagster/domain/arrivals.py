@@ -119,6 +119,24 @@ def settled(observed: Mapping[str, Observation], wait_s: float, now: float) -> l
     return sorted(still, key=lambda listed: (listed.mtime, *natural_key(listed.archivo)))
 
 
+PATIENCE = 10
+"""How many times as long a report must stand still that has no end of line at its end."""
+
+
+def is_recent(listed: Listed, wait_s: float, now: float) -> bool:
+    """Whether a file was written to so lately that, without a last end of line, it may be half a report.
+
+    A sender that writes in place and pauses looks like one that is done, but for this sign. The server's time is
+    taken, so that a pass without a memory can tell; where the clocks are far apart the sign is not looked for.
+
+    Args:
+        listed: the file.
+        wait_s: ``VISITAS_ESPERA_ESTABLE_S``.
+        now: our clock, seconds since 1970.
+    """
+    return abs(now - listed.mtime) < PATIENCE * wait_s
+
+
 def natural_key(archivo: str) -> tuple[int, str]:
     """Sort ``report_9.txt`` before ``report_10.txt``: the first number inside the name, then the name."""
     number = re.search(r"\d+", archivo, re.ASCII)

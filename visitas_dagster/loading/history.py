@@ -145,6 +145,18 @@ class History:
             )
             return list(dict.fromkeys(row.archivo for row in rows))
 
+    def system_failures(self) -> list[RowMapping]:
+        """Return, for each name whose newest row is ``FALLO_SISTEMA`` over bytes that had come, that row."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(ledger.c.archivo)
+                .where(ledger.c.estado == Estado.FALLO_SISTEMA.value, ledger.c.sha256.is_not(None))
+                .distinct()
+            )
+            names = [row.archivo for row in rows]
+        newest = self.newest_rows(names).values()
+        return [row for row in newest if row["estado"] == Estado.FALLO_SISTEMA and row["sha256"] is not None]
+
     def released(self) -> list[str]:
         """Return the names that a person let go through again and that no run has taken yet."""
         with reading(self.engine) as connection:

@@ -164,8 +164,17 @@ class Ledger:
 
     def close_interrupted(self, run_id: str) -> None:
         """Close the attempts that a dead run left open, also those at a version that was loaded before."""
+        end = self.now()
         with writing(self.engine) as connection:
             self._interrupt(connection, tries.c.run_id == run_id)
+            # Nobody may come back to that version: its last attempt ends here.
+            begun = connection.execute(
+                select(ledger.c.id, ledger.c.inicio).where(ledger.c.run_id == run_id, ledger.c.fin < ledger.c.inicio)
+            ).all()
+            for row in begun:
+                connection.execute(
+                    update(ledger).where(ledger.c.id == row.id).values(fin=end, duracion_ms=elapsed_ms(row.inicio, end))
+                )
 
     def _interrupt(self, connection: Connection, which: ColumnElement[bool]) -> None:
         connection.execute(
@@ -331,6 +340,15 @@ class Ledger:
                 .values(fin=end, duracion_ms=elapsed_ms(row.inicio, end), mensaje=mensaje)
             )
             close_attempt(connection, entry, Resultado.SIN_CAMBIO, end)
+
+    def note_retry(self, entry: Entry, mensaje: str) -> None:
+        """Write on a row under way why its step is tried again; one whose lost answer was its end stays as it is."""
+        with writing(self.engine) as connection:
+            connection.execute(
+                update(ledger)
+                .where(ledger.c.id == entry.id, ledger.c.estado == Estado.EN_PROCESO.value)
+                .values(mensaje=shorten(mensaje))
+            )
 
     def note(self, entry: Entry, mensaje: str | None) -> None:
         """Write a message on a row, leaving all else."""

@@ -23,6 +23,7 @@ from visitas_dagster.domain.failures import PermanentFailure, SettingsError, Sys
 
 LAYOUT = "layout"
 SISTEMA = "sistema"
+_PARTIAL = ".parcial"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -93,6 +94,11 @@ class Folders:
     def name_in_zip(archivo: str, sha256: str) -> str:
         """What one content of a name is called inside a sealed backup."""
         return _with_digest(archivo, sha256)
+
+    def partial_copies(self, run_id: str) -> list[Path]:
+        """The copies to backup and quarantine that a run began and has not ended."""
+        pattern = f"*/{glob.escape(run_id)}.*{_PARTIAL}"
+        return [*self.backup.glob(pattern), *self.cuarentena.glob(pattern)]
 
 
 class RunFolder:
@@ -211,7 +217,7 @@ def keep_copy(source: Path, target: Path, sha256: str) -> None:
     """Put a durable copy of ``source`` at ``target``; a copy with the right bytes that is there already stays.
 
     Args:
-        source: the staged file.
+        source: the staged file; its folder's name, the run's, is in that of the unfinished copy.
         target: its full path in the backup or the quarantine; the folder is created.
         sha256: the content's digest; an existing copy is read back against it.
     """
@@ -219,7 +225,7 @@ def keep_copy(source: Path, target: Path, sha256: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and scan_file(target).sha256 == sha256:
             return
-        temporary = target.with_name(target.name + ".parcial")
+        temporary = target.with_name(f"{source.parent.name}.{sha256[:12]}{_PARTIAL}")
         with source.open("rb") as reading, temporary.open("wb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)
             writing.flush()

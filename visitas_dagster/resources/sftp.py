@@ -104,6 +104,14 @@ class SftpFolder:
                 received += len(piece)
         return received
 
+    def last_byte(self, archivo: str, size: int) -> bytes:
+        """Return the last byte of a file of ``size`` bytes, none of an empty one; raise :class:`FileGone`."""
+        if not size:
+            return b""
+        with self._translated(archivo) as sftp, sftp.open(self._path(archivo), "rb") as remote:
+            remote.seek(size - 1)
+            return remote.read(1)
+
     def remove(self, archivo: str) -> None:
         """Remove the file; raise :class:`FileGone` where it is not there."""
         with self._translated(archivo) as sftp:

@@ -6,7 +6,7 @@ The tick, its cursor and its run requests belong here; which files are owed work
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -26,7 +26,7 @@ from visitas_dagster.partitions import ARCHIVOS, archivos
 from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.arrivals import away, look, owed
+from visitas_dagster.steps.arrivals import away, is_unfinished, look, owed
 from visitas_dagster.steps.task import Source
 
 SENSOR = "sensor_archivos"
@@ -92,6 +92,18 @@ class Cursor:
             listed for listed in settled(self.observed, wait_s, now) if self.asked.get(listed.archivo) not in in_flight
         ]
 
+    def ready(self, platform: Platform, files: Sequence[Listed]) -> list[str]:
+        """Return the names of the files to ask for now.
+
+        A run looks at a file's end itself, and leaves one that may be unfinished; only of those which a run has left
+        is the end looked at here, so that a tick over a thousand new files stays short.
+        """
+        return [
+            listed.archivo
+            for listed in files
+            if listed.archivo not in self.asked or not is_unfinished(platform, listed)
+        ]
+
 
 def batches_in_flight(instance: dg.DagsterInstance) -> set[str]:
     """Return the batches of the runs that are queued or under way."""
@@ -117,7 +129,7 @@ def tick(instance: dg.DagsterInstance, cursor_text: str | None, platform: Platfo
         cursor.look(platform)
         in_flight = batches_in_flight(instance)
         files = cursor.settled(platform.settings.espera_estable_s, platform.clock().timestamp(), in_flight)
-        wanted = [listed.archivo for listed in owed(platform, files)][:MAX_FILES_A_TICK]
+        wanted = cursor.ready(platform, owed(platform, files))[:MAX_FILES_A_TICK]
         again = [archivo for archivo in away(platform, cursor.observed) if cursor.away.get(archivo) not in in_flight]
     except TransientFailure as failure:
         return dg.SkipReason(str(failure))

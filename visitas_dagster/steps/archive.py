@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from visitas_dagster.domain.arrivals import UNREMOVED
-from visitas_dagster.domain.content import scan_file
+from visitas_dagster.domain.content import ContentScan, scan_file
 from visitas_dagster.domain.failures import PermanentFailure, VisitasError
 from visitas_dagster.domain.states import FAILED, FINISHED, Estado
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
@@ -82,12 +82,24 @@ def _remove(tools: RunTools, task: FileTask) -> None:
     if task.listed is None:
         return
     try:
-        if tools.platform.sftp.stat(task.archivo) == task.listed:
+        if _is_what_was_taken(tools, task):
             tools.platform.sftp.remove(task.archivo)
         else:
             tools.log.info(f"{task.archivo}: llegó otra entrega con este nombre; se toma en la siguiente pasada")
     except FileGone:
         tools.log.info(f"{task.archivo}: ya no estaba en el servidor")
+
+
+def _is_what_was_taken(tools: RunTools, task: FileTask) -> bool:
+    listed = tools.platform.sftp.stat(task.archivo)
+    if listed != task.listed:
+        return False
+    if not task.fresh or task.facts is None:
+        return True
+    # Another delivery of the same size within the same second looks the same: its bytes tell.
+    scan = ContentScan()
+    tools.platform.sftp.download(task.archivo, listed.bytes, scan.feed)
+    return scan.finish().sha256 == task.facts.sha256
 
 
 def record_failure(tools: RunTools, task: FileTask, failure: VisitasError) -> None:

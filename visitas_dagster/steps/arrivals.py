@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
-from visitas_dagster.domain.arrivals import Known, Listed, Observation, is_owed, is_report, observe
+from visitas_dagster.domain.arrivals import Known, Listed, Observation, is_owed, is_recent, is_report, observe
+from visitas_dagster.domain.ladder import is_due
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.resources.platform import Platform
+from visitas_dagster.resources.sftp import FileGone
 
 
 def look(platform: Platform, earlier: Mapping[str, Observation]) -> dict[str, Observation]:
@@ -56,7 +58,8 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
 def away(platform: Platform, present: Collection[str]) -> list[str]:
     """Return the names that are owed work though they are not on the server (``present``).
 
-    A person let them go through again, or a run died over them and their sender took them back meanwhile.
+    A person let them go through again; or a run died over them, or failed and is to be tried on a further day from
+    the quarantine, and their sender took them back meanwhile.
 
     Raises:
         SystemFailure: the database does not answer.
@@ -64,10 +67,37 @@ def away(platform: Platform, present: Collection[str]) -> list[str]:
     history = History(platform.engine, platform.settings.zone)
     names = [archivo for archivo in history.released() if archivo not in present]
     unfinished = [archivo for archivo in history.unfinished() if archivo not in present]
+    unfinished += _due_again(platform, history, present)
     if unfinished:
         with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
             names += [archivo for archivo in unfinished if not _is_taken(archivo, reservations)]
     return list(dict.fromkeys(names))
+
+
+def _due_again(platform: Platform, history: History, present: Collection[str]) -> list[str]:
+    failed = [
+        row
+        for row in history.system_failures()
+        # What is in no quarantine is nowhere: a person may look for it, by a release.
+        if row["archivo"] not in present and platform.folders.quarantine_copies(row["archivo"], row["sha256"])
+    ]
+    attempts = history.attempts([row["id"] for row in failed]) if failed else {}
+    today = platform.today()
+    return [row["archivo"] for row in failed if is_due(attempts.get(row["id"], []), today)]
+
+
+def is_unfinished(platform: Platform, listed: Listed) -> bool:
+    """Whether a report that stands still looks like one whose sender only pauses.
+
+    Raises:
+        SystemFailure: the server does not answer.
+    """
+    if not is_recent(listed, platform.settings.espera_estable_s, platform.clock().timestamp()):
+        return False
+    try:
+        return platform.sftp.last_byte(listed.archivo, listed.bytes) != b"\n"
+    except FileGone:
+        return False
 
 
 def _is_at_work(known: Known | None, reservations: Reservations) -> bool:

@@ -14,11 +14,15 @@ from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
-from visitas_dagster.resources.copies import LocalCopy, find_copy
+from visitas_dagster.resources.copies import LocalCopy, copies, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
+from visitas_dagster.steps.arrivals import is_unfinished
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
+
+_FRESH_S = 2
+"""A file whose time is this close to ours may be followed by another with the same time: SFTP v3 has whole seconds."""
 
 
 def download(tools: RunTools, task: FileTask) -> None:
@@ -32,7 +36,11 @@ def download(tools: RunTools, task: FileTask) -> None:
     if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
         task.skipped = "lo tiene otra corrida"
         return
-    task.listed = tools.retried("consultar", None, lambda: _look(tools, task.archivo))
+    task.listed = _on_server(tools, task)
+    if task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed):
+        task.skipped = "no termina en un fin de línea y es reciente: quizá sigue llegando; se toma más tarde"
+        tools.reservations.free(task.archivo)
+        return
     if task.listed is None and task.source is Source.SERVER and not _is_left_open(tools, task):
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
@@ -56,6 +64,26 @@ def download(tools: RunTools, task: FileTask) -> None:
     task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
 
 
+def _on_server(tools: RunTools, task: FileTask) -> Listed | None:
+    """What the server has under this name. A replay does without a server that is away, where a copy is at hand."""
+    if task.source is not Source.REPLAY or not _has_copy(tools, task):
+        return tools.retried("consultar", None, lambda: _look(tools, task.archivo))
+    try:
+        return _look(tools, task.archivo)
+    except TransientFailure as failure:
+        tools.log.warning(f"{task.archivo}: {failure}; se repite desde la copia de esta máquina")
+        return None
+
+
+def _has_copy(tools: RunTools, task: FileTask) -> bool:
+    folders = tools.platform.folders
+    return any(True for digest in _wanted_digests(tools, task) for _ in copies(folders, task.archivo, digest))
+
+
+def _may_go_on(tools: RunTools, listed: Listed) -> bool:
+    return tools.retried("mirar el final", None, lambda: is_unfinished(tools.platform, listed))
+
+
 def _look(tools: RunTools, archivo: str) -> Listed | None:
     try:
         return tools.platform.sftp.stat(archivo)
@@ -71,6 +99,7 @@ def _is_left_open(tools: RunTools, task: FileTask) -> bool:
 def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
     """Download to a temporary name; keep it only if the server's file stood still meanwhile."""
     sftp = tools.platform.sftp
+    now = tools.platform.clock().timestamp()
     try:
         before = sftp.stat(task.archivo)
         facts = _receive(tools, before, _staged(task))
@@ -83,7 +112,7 @@ def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
         raise TransientFailure(
             f"{task.archivo} llegó incompleto: {facts.size} de {before.bytes} bytes; la descarga se repite entera"
         )
-    task.listed = before
+    task.listed, task.fresh = before, now - before.mtime < _FRESH_S
     return facts
 
 
@@ -93,7 +122,9 @@ def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
     observer = tools.platform.observer
     with disk_errors("guardar la descarga"):
         staged.parent.mkdir(parents=True, exist_ok=True)
-    with partial.open("wb") as writing:
+    with disk_errors("guardar la descarga"):
+        writing = partial.open("wb")
+    with writing:
 
         def keep(piece: bytes) -> None:
             # Only the disk's own errors are the disk's: those of the connection pass through.

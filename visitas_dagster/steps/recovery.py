@@ -38,6 +38,8 @@ def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str
             for path in _whole_files(platform, folder):
                 digest = scan_file(path).sha256
                 keep_copy(path, platform.folders.backed_up(path.name, digest, platform.today()), digest)
+            for path in platform.folders.partial_copies(folder.name):
+                path.unlink(missing_ok=True)
             bury(folder.name)
             ledger.close_interrupted(folder.name)
             shutil.rmtree(folder)

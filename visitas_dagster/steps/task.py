@@ -37,6 +37,7 @@ class FileTask:
         archivo: file name, also its partition key.
         source: see :class:`Source`.
         listed: the server's file that was downloaded; None where the bytes came from a local copy.
+        fresh: that file was so new that a later delivery may bear the same time.
         entry: its ledger row, once claimed.
         staged: its bytes under ``staging/``, once there.
         facts: size, digest and encoding of those bytes.
@@ -51,6 +52,7 @@ class FileTask:
     archivo: str
     source: Source = Source.REPLAY
     listed: Listed | None = None
+    fresh: bool = False
     entry: Entry | None = None
     staged: Path | None = None
     facts: ContentFacts | None = None

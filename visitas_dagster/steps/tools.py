@@ -120,10 +120,10 @@ class RunTools:
         return retrying(call)
 
     def _note(self, entry: Entry | None, message: str) -> None:
-        if entry is None or entry.is_loaded:
+        if entry is None:
             return
         try:
-            self.ledger.note(entry, message)
+            self.ledger.note_retry(entry, message)
         except SystemFailure as failure:
             # The ledger may be what is down; the log has the message.
             self.log.warning(f"no se pudo anotar en la bitácora: {failure}")
