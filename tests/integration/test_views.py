@@ -1,0 +1,160 @@
+"""The views over months of a made-up ledger, against the same figures counted in Python with `zoneinfo`.
+
+What a view returns belongs here; what Grafana asks of it does not.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlalchemy as sa
+
+from tests.support.fixtures import Database
+from tests.support.history import History, Row, seed
+from tests.support.pipeline import settings_for
+from visitas_dagster.loading import tables
+from visitas_dagster.loading.schema import upgrade
+from visitas_dagster.loading.statements import sql_folder
+from visitas_dagster.loading.zone import keep_zone
+from visitas_dagster.resources.database import open_engine
+
+MEXICO = ZoneInfo("America/Mexico_City")
+
+EXPECTED: dict[str, Callable[[History], list[Row]]] = {
+    "v_archivos": History.archivos,
+    "v_archivos_por_dia": History.por_dia,
+    "v_cuarentena": History.cuarentena,
+    "v_duracion": History.duracion,
+    "v_en_espera": History.en_espera,
+    "v_estados": History.estados,
+    "v_reporte_mensual": History.mensual,
+    "v_tasa_errores": History.tasa_errores,
+    "v_top_errores": History.top_errores,
+}
+
+
+@pytest.fixture
+def engine(database: Database, tmp_path: Path) -> Iterator[sa.Engine]:
+    """Give an engine on a database with the tables and the views."""
+    engine = open_engine(settings_for(database.url, {}, tmp_path))
+    upgrade(engine)
+    yield engine
+    engine.dispose()
+
+
+def view(engine: sa.Engine, name: str) -> list[Row]:
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()]
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """A row as every engine can tell it: numbers as numbers, moments to the second, SQLite's text as what it means."""
+    return {name: _plain(name, value) for name, value in row.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name in {"dia", "mes"}:
+        return date.fromisoformat(value)
+    if isinstance(value, str) and name.endswith(("_utc", "_local")):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.replace(microsecond=0)
+    if isinstance(value, float | Decimal):
+        return round(float(value), 9)
+    return int(value) if isinstance(value, bool) else value
+
+
+def in_order(rows: list[Row]) -> list[dict[str, Any]]:
+    return sorted(map(plain, rows), key=lambda row: repr([row[name] for name in sorted(row)]))
+
+
+def test_the_views_are_these(engine: sa.Engine) -> None:
+    files = {path.name.partition(".")[0] for path in (sql_folder() / "views").glob("*.sql")}
+    assert files == set(EXPECTED)
+    assert set(sa.inspect(engine).get_view_names()) == files
+
+
+@pytest.mark.parametrize(
+    ("zone", "start"),
+    [
+        # Summer time in Mexico until 2022, none since: the changes of April and October.
+        ("America/Mexico_City", date(2022, 9, 20)),
+        # The year turns; clocks that never change.
+        ("America/Mexico_City", date(2025, 11, 15)),
+        # Both changes, at two in the morning.
+        ("America/New_York", date(2026, 2, 20)),
+        # The clocks go forward at midnight, which does not exist, and back from one to midnight, which comes twice.
+        ("America/Havana", date(2025, 10, 10)),
+        ("America/Havana", date(2026, 2, 20)),
+        # They go back from midnight to eleven: the day before is the longer one.
+        ("Asia/Beirut", date(2025, 10, 1)),
+        # East of Greenwich, by half an hour, and a far future that no list of changes holds.
+        ("Australia/Lord_Howe", date(2099, 9, 20)),
+        # A day that never was: 30 December 2011.
+        ("Pacific/Apia", date(2011, 12, 1)),
+    ],
+)
+def test_every_view_counts_as_python_does(engine: sa.Engine, zone: str, start: date) -> None:
+    own = ZoneInfo(zone)
+    keep_zone(engine, own)
+    seed(engine, own, start, days=70, number=start.toordinal())
+    history = History.read(engine, own)
+    for name, expected in EXPECTED.items():
+        assert in_order(view(engine, name)) == in_order(expected(history)), name
+
+
+def test_another_zone_dates_everything_anew(engine: sa.Engine) -> None:
+    keep_zone(engine, MEXICO)
+    seed(engine, MEXICO, date(2026, 1, 1), days=40)
+    for zone in (ZoneInfo("Asia/Tokyo"), ZoneInfo("America/New_York"), MEXICO):
+        assert keep_zone(engine, zone) is True
+        assert keep_zone(engine, zone) is False
+        history = History.read(engine, zone)
+        assert in_order(view(engine, "v_reporte_mensual")) == in_order(history.mensual())
+
+
+def test_empty_tables_make_empty_views_and_six_states(engine: sa.Engine) -> None:
+    keep_zone(engine, MEXICO)
+    assert {name: len(view(engine, name)) for name in EXPECTED} == dict.fromkeys(EXPECTED, 0) | {"v_estados": 6}
+
+
+@pytest.mark.parametrize(
+    ("end", "day", "month"),
+    [
+        (datetime(2026, 3, 1, 5, 59, 59, 999999), date(2026, 2, 28), date(2026, 2, 1)),
+        (datetime(2026, 3, 1, 6), date(2026, 3, 1), date(2026, 3, 1)),
+        (datetime(2026, 1, 1, 5, 59, 59, 999999), date(2025, 12, 31), date(2025, 12, 1)),
+        (datetime(2025, 12, 31, 23, 59, 59, 999999), date(2025, 12, 31), date(2025, 12, 1)),
+        (datetime(1970, 1, 2), date(1970, 1, 1), date(1970, 1, 1)),
+        (datetime(2100, 12, 31, 23, 59, 59), date(2100, 12, 31), date(2100, 12, 1)),
+    ],
+)
+def test_a_file_counts_on_the_local_day_of_its_end(engine: sa.Engine, end: datetime, day: date, month: date) -> None:
+    keep_zone(engine, MEXICO)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(tables.bitacora_control).values(
+                archivo="report_1.txt", estado="COMPLETADO", intentos=1, vigente=True, inicio=end, fin=end
+            )
+        )
+    (row,) = view(engine, "v_archivos_por_dia")
+    assert (plain(row)["dia"], plain(row)["mes"], row["archivos"]) == (day, month, 1)
+
+
+@pytest.mark.databases("mysql", "mariadb")
+def test_a_database_of_another_collation_has_the_same_views(database: Database, tmp_path: Path) -> None:
+    with sa.create_engine(database.url).connect() as connection:
+        name = sa.make_url(database.url).database
+        connection.execute(sa.text(f"ALTER DATABASE `{name}` CHARACTER SET utf8mb4 COLLATE utf8mb4_spanish_ci"))
+    engine = open_engine(settings_for(database.url, {}, tmp_path))
+    upgrade(engine)
+    keep_zone(engine, MEXICO)
+    seed(engine, MEXICO, date(2026, 1, 1), days=10)
+    history = History.read(engine, MEXICO)
+    for name, expected in EXPECTED.items():
+        assert in_order(view(engine, name)) == in_order(expected(history)), name
+    engine.dispose()
