@@ -363,6 +363,7 @@ def load_now(tools: RunTools, task: FileTask, writer: RowWriter | None = None) -
         task.prepared,
         now=tools.ledger.now,
         today=tools.platform.today(),
+        key=tools.platform.erasure_key,
     )
 
 

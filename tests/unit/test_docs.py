@@ -34,7 +34,7 @@ TEST_SETTINGS = {"VISITAS_TEST_MYSQL_URL", "VISITAS_TEST_MUERTES"}
 FOLDERS = ("/home/etl", "/home/vinkOS/archivosVisitas", "/opt/visitas")
 SITES = {"docs.dagster.io", "keepachangelog.com", "semver.org"}
 OWN_MACHINE = {"127.0.0.1", "localhost"}
-RESERVED = re.compile(r"(?:.+\.)?(?:example|example\.(?:com|org|net|com\.mx))")
+RESERVED = re.compile(r"(?:.+\.)?(?:example|invalid|example\.(?:com|org|net|com\.mx))")
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 TARGET = re.compile(r"[a-z+]+://\S+")

@@ -13,12 +13,15 @@ from dagster import MetadataValue, TableColumn, TableColumnConstraints, TableRec
 
 from visitas_dagster.domain.contract import SCHEMA
 from visitas_dagster.domain.failures import VisitasError
+from visitas_dagster.domain.layout import COLUMNS
+from visitas_dagster.domain.privacy import mask_addresses, mask_value
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.tables import metadata as tables
 from visitas_dagster.steps.task import FileTask
 
 Metadata = dict[str, MetadataValue]
 
+_EMAIL = COLUMNS[0].header
 _CELL = 80
 """Characters of a value shown in a table."""
 
@@ -96,7 +99,7 @@ def rejects(prepared: Prepared) -> Metadata:
                         "linea": _integer(row["linea"]),
                         "tipo_error": str(row["tipo_error"]),
                         "campo": _cell(row["campo"]),
-                        "valor": _cell(row["valor"]),
+                        "valor": _cell(_hidden(row["campo"], row["valor"])),
                     }
                 )
                 for row in prepared.sample
@@ -120,6 +123,12 @@ def rejects(prepared: Prepared) -> Metadata:
 
 def _integer(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def _hidden(column: object, value: object) -> str:
+    """A rejected value without whose it is: Dagster keeps it for longer than anybody's record stands."""
+    text = "" if value is None else str(value)
+    return mask_value(text) if column == _EMAIL else mask_addresses(text)
 
 
 def _cell(value: object) -> str:

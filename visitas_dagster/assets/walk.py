@@ -5,6 +5,7 @@ Catching, recording and logging around a step belongs here; the steps do not.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -13,6 +14,7 @@ import dagster as dg
 
 from visitas_dagster.assets import metadata
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, VisitasError
+from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.steps.archive import record_failure
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
@@ -84,8 +86,9 @@ def contained(tools: RunTools, archivo: str, failed: Callable[[VisitasError], No
         failed(failure)
     except Exception as error:
         # A defect, or memory that ran out, on one file: the traceback goes to the log, the other files go on.
-        tools.log.error(f"{archivo}: error inesperado", exc_info=error)
-        failed(PermanentFailure(f"error inesperado: {type(error).__name__}: {error}"))
+        # A library's message may quote a record.
+        tools.log.error(mask_addresses(f"{archivo}: error inesperado\n{''.join(traceback.format_exception(error))}"))
+        failed(PermanentFailure(mask_addresses(f"error inesperado: {type(error).__name__}: {error}")))
 
 
 @contextmanager

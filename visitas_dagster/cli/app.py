@@ -127,6 +127,21 @@ def release(nombres: _Names) -> None:
     command.run(nombres)
 
 
+@_command(help="Borra a una persona de tablas, rechazos, bitácoras, cuarentena y respaldos sin sellar; queda auditado.")
+def forget(
+    correo: Annotated[
+        str,
+        typer.Argument(
+            metavar="CORREO", help="Dirección de la persona; «-» la lee de la entrada estándar.", show_default=False
+        ),
+    ],
+) -> None:
+    """Erase a person."""
+    from visitas_dagster.cli import forget as command
+
+    command.run(correo)
+
+
 @_command(help="El reporte de un día o de un mes, como tabla y en reportes/ (HTML, JSON y CSV); sin más, el de hoy.")
 def report(
     dia: Annotated[str | None, typer.Option("--dia", metavar="AAAA-MM-DD", help="El de ese día.")] = None,

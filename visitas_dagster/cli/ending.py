@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from visitas_dagster.cli.wording import complaint
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import SettingsError, UsageError, VisitasError
+from visitas_dagster.domain.privacy import mask_addresses
 
 DONE, NEEDS_PERSON, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
 
@@ -50,7 +51,7 @@ def exit_code(command: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         return _interrupted("interrumpido")
     except Exception as error:
-        _say(f"error inesperado, {type(error).__name__}: {error}. {_kept(error)}")
+        _say(mask_addresses(f"error inesperado, {type(error).__name__}: {error}. {_kept(error)}"))
         return NEEDS_PERSON
 
 
@@ -115,7 +116,9 @@ def _write_traceback(error: Exception) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     command = " ".join(sys.argv[1:])
     path.write_text(
-        f"{now.isoformat(timespec='seconds')} visitas {command}\n{''.join(traceback.format_exception(error))}",
+        mask_addresses(
+            f"{now.isoformat(timespec='seconds')} visitas {command}\n{''.join(traceback.format_exception(error))}"
+        ),
         encoding="utf-8",
         errors="backslashreplace",
     )

@@ -12,6 +12,8 @@ that calls the library.
     └── UsageError           a command was asked for something that is not there
 """
 
+from visitas_dagster.domain.privacy import mask_addresses
+
 
 class VisitasError(Exception):
     """Base of every failure an operator is told about.
@@ -35,7 +37,14 @@ class VisitasError(Exception):
 
 
 class LayoutFailure(VisitasError):
-    """The file's bytes or header cannot be read as a report (contract §2, ``FALLO_LAYOUT``)."""
+    """The file's bytes or header cannot be read as a report (contract §2, ``FALLO_LAYOUT``).
+
+    It quotes what was delivered: a file without a header names a person in its first line, so addresses are hidden.
+    """
+
+    def __init__(self, mensaje: str, remedio: str = "") -> None:
+        """Hide every address in both texts."""
+        super().__init__(mask_addresses(mensaje), mask_addresses(remedio))
 
 
 class SystemFailure(VisitasError):

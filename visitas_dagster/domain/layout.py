@@ -287,4 +287,5 @@ def _other_separator(unknown: Sequence[str]) -> str | None:
 
 def _can_be_alias(name: str) -> bool:
     # The setting is a comma-separated text in an environment file.
-    return 0 < len(name) <= _MAX_NAME and name.isprintable() and not set(name) & set(",\"'\\$#`")
+    # A name with an @ is a record where the header should be.
+    return 0 < len(name) <= _MAX_NAME and name.isprintable() and not set(name) & set(",\"'\\$#`@")

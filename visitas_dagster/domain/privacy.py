@@ -20,11 +20,12 @@ _AT = re.compile("@|%40")
 _NO_LOCAL = re.compile(r'[\s@,"]')
 _DOMAIN = re.compile(r"[\w.-]+")
 _ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
-_INNER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+# What joins on to an address that stands behind it, so that it is another's: o'neil@ is not neil@.
+_INNER = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-'")
 _ALPHANUMERIC = re.compile("[A-Za-z0-9]")
 
 # For messages, wider: whatever stands around an @ up to a blank or a bracket. Bounded, for a message may quote a line.
-_PART = r"""[^\s@,;:<>()\[\]{}"«»|/]{1,320}"""
+_PART = r"""[^\s@,;:<>()\[\]{}"«»|/\\]{1,320}"""
 _LIKE_AN_ADDRESS = re.compile(rf"({_PART})(@+|%40)({_PART}(?:@{_PART})?)")
 
 FORM = re.compile(r'[^\s@,"]+@[\w.-]+')
@@ -82,7 +83,7 @@ def erased_in(text: str, is_erased: IsErased) -> Iterator[Occurrence]:
     """Yield the addresses of erased persons in a text, from left to right, none overlapping.
 
     An address may stand inside a link (``?correo=ana%40correo.example``). It begins where no letter, digit, ``_``,
-    ``.``, ``+`` or ``-`` stands before it, those of a ``%XX`` escape aside, and ends where its domain cannot go on.
+    ``.``, ``+``, ``-`` or ``'`` stands before it, a ``%XX`` escape aside, and ends where its domain cannot go on.
 
     Args:
         text: any text; the work is bounded by its length.
@@ -133,6 +134,6 @@ def _ends(text: str, after_at: int) -> Iterator[int]:
         return
     for end in range(domain.end(), after_at, -1):
         following = text[end : end + 2]
-        goes_on = following[:1] in _INNER and following[:1] not in {"", ".", "+"}
+        goes_on = following[:1] in _INNER and following[:1] not in {"", ".", "+", "'"}
         if not goes_on and not (following[:1] == "." and _ALPHANUMERIC.match(following, 1)):
             yield end

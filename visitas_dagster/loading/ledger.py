@@ -118,6 +118,9 @@ class Ledger:
         }
         with writing(self.engine) as connection:
             open_row = _open_row(connection, archivo)
+            if open_row is not None and _is_of_another_delivery(open_row, listed):
+                self._set_aside(connection, open_row["id"])
+                open_row = None
             if open_row is None:
                 entry_id = _inserted(
                     connection.execute(
@@ -256,14 +259,19 @@ class Ledger:
         return _entry(connection, new_id, entry.attempt)
 
     def _supersede(self, connection: Connection, entry: Entry, successor: int) -> None:
-        """Set the bytes of a dead run aside: another delivery came before they were loaded."""
+        """Set the bytes of a dead run aside for other ones, which this attempt turned out to have."""
         connection.execute(update(tries).where(tries.c.id == entry.attempt).values(archivo_id=successor))
+        connection.execute(update(ledger).where(ledger.c.id == entry.id).values(intentos=ledger.c.intentos - 1))
+        self._set_aside(connection, entry.id)
+
+    def _set_aside(self, connection: Connection, entry_id: int) -> None:
+        """End the row of a dead run: another delivery came before its bytes were loaded."""
+        self._interrupt(connection, tries.c.archivo_id == entry_id)
         connection.execute(
             update(ledger)
-            .where(ledger.c.id == entry.id)
+            .where(ledger.c.id == entry_id)
             .values(
                 estado=Estado.FALLO_SISTEMA.value,
-                intentos=ledger.c.intentos - 1,
                 fin=self.now(),
                 mensaje="llegó otra entrega con este nombre antes de cargar ésta; si sus bytes llegaron enteros, "
                 "están en el respaldo",
@@ -421,6 +429,13 @@ def _open_row(connection: Connection, archivo: str) -> RowMapping | None:
     )
 
 
+def _is_of_another_delivery(open_row: RowMapping, listed: Listed | None) -> bool:
+    """Whether a row whose content is known is not about the listed file: its size and time are to stay its own."""
+    if listed is None or open_row["sha256"] is None:
+        return False
+    return (open_row["bytes"], open_row["modificado_origen"]) != (listed.bytes, listed.modificado)
+
+
 def _failed_row(connection: Connection, archivo: str) -> RowMapping | None:
     return (
         connection.execute(
@@ -445,9 +460,11 @@ def close_attempt(
     )
 
 
-def record_audit(connection: Connection, now: datetime, operation: str, who: str, detail: dict[str, Any]) -> None:
-    """Write down what a person did by hand."""
-    connection.execute(insert(auditoria).values(momento=now, operacion=operation, quien=who[:128], detalle=detail))
+def record_audit(connection: Connection, now: datetime, operation: str, who: str, detail: dict[str, Any]) -> int:
+    """Write down what a person did by hand; return the entry's key."""
+    return _inserted(
+        connection.execute(insert(auditoria).values(momento=now, operacion=operation, quien=who[:128], detalle=detail))
+    )
 
 
 def _result_of(failure: VisitasError) -> Resultado:

@@ -222,12 +222,11 @@ olvidados = Table(
 copias_olvidadas = Table(
     "copias_olvidadas",
     metadata,
+    Column("sha256", _digest(), primary_key=True),
     Column("sha256_copia", _digest(), primary_key=True),
-    Column("sha256", _digest(), nullable=False),
-    Index("ix_copias_contenido", "sha256"),
     **_MYSQL,
 )
-"""Copies on disk that an erasure rewrote: their digest, and that of the content as it was delivered."""
+"""Copies on disk that an erasure rewrote: the content's digest as it was delivered, and the copy's own."""
 
 incidentes = Table(
     "incidentes",

@@ -15,10 +15,13 @@ from sqlalchemy import Connection, Engine, RowMapping, delete, func, insert, sel
 from sqlalchemy.exc import IntegrityError
 
 from visitas_dagster.domain.arrivals import is_unremoved
+from visitas_dagster.domain.erasure import masked_rejects, masked_visits
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.ladder import Resultado
+from visitas_dagster.domain.privacy import IsErased
 from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
 from visitas_dagster.domain.visitors import tally
+from visitas_dagster.loading.erasure import erased_persons
 from visitas_dagster.loading.ledger import Entry, close_attempt, elapsed_ms, lock_entry
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.statements import dialect_of
@@ -27,6 +30,7 @@ from visitas_dagster.loading.tables import contenidos_cargados, errores, estadis
 from visitas_dagster.loading.visitors import Period, VisitorTables
 from visitas_dagster.loading.writers import RowWriter
 from visitas_dagster.resources.database import database_errors
+from visitas_dagster.resources.erasure_key import ErasureKey
 
 Progress = Callable[[int], None]
 """Told the number of rows that went in since the last call."""
@@ -63,6 +67,7 @@ def load_file(
     *,
     now: Callable[[], datetime],
     today: date,
+    key: ErasureKey,
     progress: Progress = lambda rows: None,
 ) -> Loaded:
     """Load one validated file, all or nothing (contract §2, "One transaction").
@@ -77,6 +82,7 @@ def load_file(
         prepared: the validated records.
         now: the ledger's clock, naive UTC.
         today: the day in ``VISITAS_ZONA_HORARIA``, for "this year" and "this month".
+        key: by which erased persons are known; their records go in masked.
         progress: called as rows go in.
 
     Raises:
@@ -88,7 +94,7 @@ def load_file(
         VisitorTables.create_temporary(connection, dialect)
         connection.commit()
         with connection.begin():
-            return _Load(connection, dialect, writer, entry, prepared, now, today, progress).run()
+            return _Load(connection, dialect, writer, entry, prepared, now, today, key, progress).run()
 
 
 class _Load:
@@ -103,6 +109,7 @@ class _Load:
         prepared: Prepared,
         now: Callable[[], datetime],
         today: date,
+        key: ErasureKey,
         progress: Progress,
     ) -> None:
         self.connection = connection
@@ -111,12 +118,15 @@ class _Load:
         self.prepared = prepared
         self.now = now
         self.today = today
+        self.key = key
         self.progress = progress
-        self.visitors = VisitorTables(connection, dialect, writer, now())
+        self.visitors = VisitorTables(connection, dialect, now())
+        self.is_erased: IsErased | None = None
 
     def run(self) -> Loaded:
         # The period first: every load and close takes it first, so they cannot wait for each other in a ring.
         period = self.visitors.turn_period(self.today)
+        self.is_erased = erased_persons(self.connection, self.key)
         row = lock_entry(self.connection, self.entry)
         if self._is_done(row):
             return _recorded(row)
@@ -244,8 +254,8 @@ class _Load:
 
     def _insert(self, period: Period, recount: bool) -> Loaded:
         for batch in self.prepared.rejected_batches():
-            self._write("errores", batch)
-        staged = self.visitors.stage(self._visits(period))
+            self._write("errores", masked_rejects(batch, self.is_erased) if self.is_erased else batch)
+        staged = self.visitors.stage(self.writer, self._visits(period))
         known = self.visitors.known()
         if recount:
             self.visitors.recount(period)
@@ -261,7 +271,8 @@ class _Load:
         )
 
     def _visits(self, period: Period) -> Iterator[pa.Table]:
-        for batch in self.prepared.valid_batches():
+        for delivered in self.prepared.valid_batches():
+            batch = masked_visits(delivered, self.is_erased) if self.is_erased else delivered
             # In the order of the secondary index, so that its pages fill in order: 1.5 times as fast.
             self._write("estadisticas", batch.sort_by([("email", "ascending"), ("fecha_envio", "ascending")]))
             yield tally(batch, period.year, period.month)

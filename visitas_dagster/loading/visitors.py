@@ -8,18 +8,20 @@ takes that row alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
 import pyarrow as pa
-from sqlalchemy import Connection, DateTime, TextClause, bindparam, select, update
+from sqlalchemy import Connection, DateTime, TextClause, bindparam, column, insert, select, table, update
 
 from visitas_dagster.domain.visitors import merge
 from visitas_dagster.loading.statements import statement
 from visitas_dagster.loading.tables import periodo_visitantes as period_table
 from visitas_dagster.loading.writers import RowWriter
+
+_touched = table("lote_correos", column("email"))
 
 MEMORY_ROWS = 400_000
 """Visitors counted in memory before they go to the server in parts: about 60 MB."""
@@ -55,11 +57,10 @@ def _typed(clause: TextClause, values: dict[str, datetime]) -> TextClause:
 class VisitorTables:
     """The statements over one connection, inside the transaction of a load or a close."""
 
-    def __init__(self, connection: Connection, dialect: str, writer: RowWriter, now: datetime) -> None:
+    def __init__(self, connection: Connection, dialect: str, now: datetime) -> None:
         """Remember them; ``now`` (naive UTC) dates what changes."""
         self._connection = connection
         self._dialect = dialect
-        self._writer = writer
         self._now = now
 
     @staticmethod
@@ -68,16 +69,24 @@ class VisitorTables:
         for name in ("lote_visitantes_crear", "lote_partes_crear", "lote_correos_crear"):
             connection.execute(statement(name, dialect))
 
-    def turn_period(self, today: date) -> Period:
-        """Bring "this year" and "this month" up to ``today`` where a new month began; hold the period shared.
+    def turn_period(self, today: date, *, alone: bool = False) -> Period:
+        """Bring "this year" and "this month" up to ``today`` where a new month began; hold the period.
 
         Clocks of two machines may differ over midnight: the later month stands.
+
+        Args:
+            today: the day in ``VISITAS_ZONA_HORARIA``.
+            alone: wait for the loads under way and keep others out, instead of sharing the period with them.
         """
         wanted = Period.of(today)
         # Without a lock first: two loads that share the row and both want it alone would deadlock.
-        if self._period() < wanted and self._period("alone") < wanted:
-            self._turn_to(wanted)
-            return wanted
+        if alone or self._period() < wanted:
+            found = self._period("alone")
+            if found < wanted:
+                self._turn_to(wanted)
+                return wanted
+            if alone:
+                return found
         return self._period("shared")
 
     def _turn_to(self, wanted: Period) -> None:
@@ -96,13 +105,14 @@ class VisitorTables:
 
     def empty_batch(self) -> None:
         """Empty the temporary tables: the session may have served a load before."""
-        for table in ("lote_visitantes", "lote_partes", "lote_correos"):
-            self._connection.exec_driver_sql(f"DELETE FROM {table}")
+        for name in ("lote_visitantes", "lote_partes", "lote_correos"):
+            self._connection.exec_driver_sql(f"DELETE FROM {name}")
 
-    def stage(self, tallies: Iterator[pa.Table]) -> int:
+    def stage(self, writer: RowWriter, tallies: Iterator[pa.Table]) -> int:
         """Put the file's visitors into ``lote_visitantes``, one row each; return how many.
 
         Args:
+            writer: the way rows go in.
             tallies: tables as :func:`visitas_dagster.domain.visitors.tally` makes them.
         """
         held: list[pa.Table] = []
@@ -112,15 +122,15 @@ class VisitorTables:
             if sum(table.num_rows for table in held) > MEMORY_ROWS:
                 held = [merge(held)]
                 if held[0].num_rows > MEMORY_ROWS // 2:
-                    self._writer.write(self._connection, "lote_partes", held[0], {})
+                    writer.write(self._connection, "lote_partes", held[0], {})
                     held, in_parts = [], True
         merged = merge(held) if held else None
         if in_parts:
             if merged is not None:
-                self._writer.write(self._connection, "lote_partes", merged, {})
+                writer.write(self._connection, "lote_partes", merged, {})
             self._connection.execute(statement("lote_visitantes_juntar", self._dialect))
         elif merged is not None:
-            self._writer.write(self._connection, "lote_visitantes", merged, {})
+            writer.write(self._connection, "lote_visitantes", merged, {})
         return int(self._connection.exec_driver_sql("SELECT COUNT(*) FROM lote_visitantes").scalar_one())
 
     def known(self) -> int:
@@ -134,6 +144,10 @@ class VisitorTables:
     def touch_file(self, entry_id: int) -> None:
         """Note the visitors of a version whose rows are about to go."""
         self._connection.execute(statement("correos_de_archivo", self._dialect), {"archivo_id": entry_id})
+
+    def touch(self, emails: Set[str]) -> None:
+        """Note visitors by name."""
+        self._connection.execute(insert(_touched), [{"email": email} for email in sorted(emails)])
 
     def recount(self, period: Period) -> None:
         """Count anew the touched visitors and the staged ones; those without a visit left lose their row."""

@@ -40,6 +40,7 @@ class Folders:
         self.logs = home / "logs"
         self.reportes = home / "reportes"
         self.locks = home / "staging" / ".reservas"
+        self.erasure_key = home / "olvidos.llave"
 
     def ensure(self) -> None:
         """Create what is missing and prove that files can be written; raise :class:`SettingsError`."""
@@ -85,6 +86,14 @@ class Folders:
     def loose_backups(self, archivo: str, sha256: str) -> list[Path]:
         """The loose backups of one content of a name, newest first."""
         return sorted(self.backup.glob(f"????????/{glob.escape(_with_digest(archivo, sha256))}"), reverse=True)
+
+    def all_quarantined(self) -> list[Path]:
+        """Every copy in quarantine."""
+        return sorted(path for path in self.cuarentena.glob("*/*") if path.is_file())
+
+    def all_loose_backups(self) -> list[Path]:
+        """Every backup that is not sealed yet."""
+        return sorted(path for path in self.backup.glob("????????/*") if path.is_file())
 
     def zips(self) -> list[Path]:
         """The sealed backups, newest first."""
@@ -211,6 +220,32 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_durably(path: Path, content: bytes, *, what: str, mode: int = 0o644) -> None:
+    """Put a small file in its place, whole or not at all; ``what`` names it in a failure of the disk."""
+    with disk_errors(what):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replaced_durably(path) as temporary:
+            temporary.touch(mode)
+            temporary.write_bytes(content)
+
+
+@contextmanager
+def replaced_durably(path: Path) -> Iterator[Path]:
+    """Let the caller write a temporary file, which takes the place of ``path`` once it is on the disk.
+
+    Where the caller fails, the temporary file goes and ``path`` stays as it was. Errors of the disk pass through.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.parcial")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def keep_copy(source: Path, target: Path, sha256: str) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol, Self
 from sqlalchemy import Engine
 
 from visitas_dagster.resources.database import open_engine
+from visitas_dagster.resources.erasure_key import ErasureKey
 from visitas_dagster.resources.folders import Folders
 from visitas_dagster.resources.sftp import SftpFolder
 from visitas_dagster.settings import Settings
@@ -82,6 +83,11 @@ class Platform:
     def engine(self) -> Engine:
         """The database's engine."""
         return open_engine(self.settings)
+
+    @cached_property
+    def erasure_key(self) -> ErasureKey:
+        """The key by which erased persons are known."""
+        return ErasureKey(self.folders.erasure_key)
 
     @cached_property
     def sftp(self) -> SftpFolder:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
+from visitas_dagster.loading.erasure import rewritten_copies
 from visitas_dagster.resources.copies import LocalCopy, copies, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
@@ -45,7 +47,7 @@ def download(tools: RunTools, task: FileTask) -> None:
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
         return
-    copy = None if task.listed else find_copy(tools.platform.folders, task.archivo, _wanted_digests(tools, task))
+    copy = None if task.listed else _find_copy(tools, task)
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise PermanentFailure(
@@ -59,7 +61,7 @@ def download(tools: RunTools, task: FileTask) -> None:
     if copy is None:
         task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task))
     else:
-        task.facts = _take_copy(copy, task.staged)
+        task.facts = _take_copy(*copy, task.staged)
     entry, facts = task.entry, task.facts
     task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
 
@@ -149,14 +151,20 @@ def _staged(task: FileTask) -> Path:
     return task.staged
 
 
-def _take_copy(copy: LocalCopy, staged: Path) -> ContentFacts:
+def _find_copy(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
+    wanted = _wanted_digests(tools, task)
+    return find_copy(tools.platform.folders, task.archivo, wanted, rewritten_copies(tools.platform.engine, wanted))
+
+
+def _take_copy(copy: LocalCopy, sha256: str, staged: Path) -> ContentFacts:
+    """Bring a copy to ``staging/``; one that was rewritten for erased persons still is the content ``sha256``."""
     # Under its own name only once it is whole, as after a download: what a dead run left whole is backed up.
     partial = staged.with_name(staged.name + ".parcial")
     with disk_errors("leer la copia"):
         with copy.open() as reading, partial.open("wb") as writing:
             shutil.copyfileobj(reading, writing, 1 << 20)
         partial.replace(staged)
-    return scan_file(staged)
+    return replace(scan_file(staged), sha256=sha256)
 
 
 def _wanted_digests(tools: RunTools, task: FileTask) -> list[str]:

@@ -32,5 +32,6 @@ def _load(tools: RunTools, task: FileTask) -> Loaded:
         task.prepared,
         now=tools.ledger.now,
         today=tools.platform.today(),
+        key=tools.platform.erasure_key,
         progress=lambda rows: observer.advance(task.archivo, rows),
     )

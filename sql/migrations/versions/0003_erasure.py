@@ -30,11 +30,10 @@ def upgrade() -> None:
     )
     op.create_table(
         "copias_olvidadas",
+        sa.Column("sha256", _digest(), primary_key=True),
         sa.Column("sha256_copia", _digest(), primary_key=True),
-        sa.Column("sha256", _digest(), nullable=False),
         **_TABLE,
     )
-    op.create_index("ix_copias_contenido", "copias_olvidadas", ["sha256"])
 
 
 def downgrade() -> None:

@@ -31,6 +31,7 @@ def is_ana(address: str) -> bool:
         ("mariana@correo.example", "mariana@correo.example"),
         ("x.ana@correo.example", "x.ana@correo.example"),
         ("x-ana@correo.example", "x-ana@correo.example"),
+        ("o'ana@correo.example", "o'ana@correo.example"),
         ("ana@correo.example.mx", "ana@correo.example.mx"),
         ("ana@correo.example-a.mx", "ana@correo.example-a.mx"),
         ("ana@correo.examples", "ana@correo.examples"),
