@@ -208,6 +208,7 @@ class Passes:
     def _run(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
         plans = [(plan, source) for source, names in groups for plan in self._plan(names)]
         self._observer.planned(sum(len(names) for _, names in groups), len(plans))
+        log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(plans)}")
         if not plans:
             return
         definitions = build_processing(self._platform.settings, clock=self._platform.clock, observer=self._recorder)

@@ -27,6 +27,9 @@ from visitas_dagster.domain.layout import FILE_PATTERN, file_pattern, parse_alia
 
 _PREFIX = "VISITAS_"
 
+TEXT_LINES, JSON_LINES = "texto", "json"
+"""How a line of a log is written: ``VISITAS_LOG_FORMATO``."""
+
 
 def _expand(value: Any) -> Any:
     if not isinstance(value, str) or not value:
@@ -86,6 +89,7 @@ class Settings(BaseSettings):
     alerta_demora_h: float = Field(default=26, ge=0, le=87600)
     alerta_espera_h: float = Field(default=2, ge=0, le=87600)
 
+    log_formato: str = TEXT_LINES
     retencion_logs_dias: int = Field(default=30, ge=1)
     retencion_backup_dias: int = Field(default=90, ge=1)
 
@@ -105,6 +109,13 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         """A run may be executed from another working directory than the one that read the setting."""
         return value.absolute() if value is not None else None
+
+    @field_validator("log_formato")
+    @classmethod
+    def _known_form(cls, value: str) -> str:
+        if value not in (TEXT_LINES, JSON_LINES):
+            raise ValueError(f"debe ser {TEXT_LINES} o {JSON_LINES}")
+        return value
 
     @field_validator("zona_horaria")
     @classmethod

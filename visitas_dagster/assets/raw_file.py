@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from visitas_dagster.assets import metadata
-from visitas_dagster.assets.walk import TOOLS, new_tasks, telling, walk
+from visitas_dagster.assets.walk import TOOLS, new_tasks, run_tools, telling, walk
 from visitas_dagster.steps.download import download
 from visitas_dagster.steps.task import FileTask
 
@@ -26,6 +26,7 @@ _asset = dg.Out(dg.Nothing, is_required=False)
 def descargar(context: dg.OpExecutionContext) -> Iterator[Any]:
     """Hand every file of the run to the next op, each with what became of it."""
     tasks: list[FileTask] = new_tasks(context)
+    run_tools(context).log.info(f"corrida iniciada: archivos: {len(tasks)}, origen: {tasks[0].source.value}")
     for task in walk(context, tasks, download, ["raw_file"]):
         with telling(context, task):
             context.log_event(metadata.materialization("raw_file", task, metadata.raw_file(task)))

@@ -3,6 +3,7 @@
 The ops ``cargar`` and ``archivar`` belong here; the transaction is ``loading/transaction.py``.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -57,9 +58,15 @@ def archivar(context: dg.OpExecutionContext, cargados: list[Any]) -> Iterator[An
             archive(tools, task)
         _tell(tools, task)
     _check_ledger(context, tools, [task for task in tasks if task.loaded is not None])
+    tools.log.info(f"corrida terminada: {_summary(tasks)}")
     _raise_failures(tasks)
     # A generator without an output: the one for the check would speak for every partition of the run at once.
     yield from ()
+
+
+def _summary(tasks: list[FileTask]) -> str:
+    ended = Counter("OMITIDO" if task.skipped else str(task.estado or Estado.EN_PROCESO) for task in tasks)
+    return ", ".join(f"{state} {count}" for state, count in sorted(ended.items()))
 
 
 def not_archived(tools: RunTools, task: FileTask, failure: VisitasError) -> None:

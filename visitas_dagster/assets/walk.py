@@ -15,6 +15,7 @@ import dagster as dg
 from visitas_dagster.assets import metadata
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, VisitasError
 from visitas_dagster.domain.privacy import mask_addresses
+from visitas_dagster.resources.logs import about, follow
 from visitas_dagster.steps.archive import record_failure
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
@@ -31,9 +32,11 @@ TOOLS = "herramientas"
 
 
 def run_tools(context: dg.OpExecutionContext) -> RunTools:
-    """Return the run's tools, logging through the op."""
+    """Return the run's tools, logging through the op; what is logged there goes to the platform's logs too."""
     tools: RunTools = getattr(context.resources, TOOLS)
     tools.log = context.log
+    tools.step = context.op.name
+    follow(context.log, tools.platform.logs, tools.step, tools.run_id)
     return tools
 
 
@@ -68,7 +71,8 @@ def walk(
         with contained(tools, task.archivo, partial(fail, tools, task)):
             step(tools, task)
         if task.skipped is not None:
-            context.log.info(f"{task.archivo}: {task.skipped}")
+            with about(archivo=task.archivo):
+                context.log.info(f"{task.archivo}: {task.skipped}")
         elif task.failure is None:
             yield task
         else:
@@ -79,7 +83,19 @@ def walk(
 
 @contextmanager
 def contained(tools: RunTools, archivo: str, failed: Callable[[VisitasError], None]) -> Iterator[None]:
-    """Keep a file's failure from the other files of the run: hand it to ``failed`` instead."""
+    """Keep a file's failure from the other files of the run, and what is logged meanwhile in the file's own log.
+
+    Args:
+        tools: the run's.
+        archivo: the file.
+        failed: is handed the failure instead.
+    """
+    with about(archivo=archivo, step=tools.step, run_id=tools.run_id), _caught(tools, archivo, failed):
+        yield
+
+
+@contextmanager
+def _caught(tools: RunTools, archivo: str, failed: Callable[[VisitasError], None]) -> Iterator[None]:
     try:
         yield
     except VisitasError as failure:
@@ -95,7 +111,8 @@ def contained(tools: RunTools, archivo: str, failed: Callable[[VisitasError], No
 def telling(context: dg.OpExecutionContext, task: FileTask) -> Iterator[None]:
     """Keep what is only shown from stopping what is done: a chart that cannot be drawn costs a warning."""
     try:
-        yield
+        with about(archivo=task.archivo):
+            yield
     except Exception as error:
         context.log.warning(f"{task.archivo}: no se pudo mostrar el resultado: {error}", exc_info=error)
 

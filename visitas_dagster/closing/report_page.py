@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -174,16 +174,9 @@ def in_words(period: Period) -> str:
 
 
 def short_name(period: Period) -> str:
-    """A period's name as an axis shows it."""
-    return axis_label(period.start, monthly=period.monthly)
-
-
-def axis_label(of: date, *, monthly: bool) -> str:
-    """``24 nov``, or ``nov`` for a month; January says its year."""
-    name = _MONTHS[of.month - 1][:3]
-    if not monthly:
-        return f"{of.day} {name}"
-    return f"{name} {of:%y}" if of.month == 1 else name
+    """A period's name as an axis shows it: ``24 nov``, or ``nov`` for a month."""
+    name = _MONTHS[period.start.month - 1][:3]
+    return name if period.monthly else f"{period.start.day} {name}"
 
 
 def title(period: Period) -> str:

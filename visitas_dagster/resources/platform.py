@@ -6,6 +6,7 @@ Opening and closing belong here; what is done with the parts does not. Nothing c
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
 from types import TracebackType
@@ -16,6 +17,7 @@ from sqlalchemy import Engine
 from visitas_dagster.resources.database import open_engine
 from visitas_dagster.resources.erasure_key import ErasureKey
 from visitas_dagster.resources.folders import Folders
+from visitas_dagster.resources.logs import LogFiles, kept
 from visitas_dagster.resources.sftp import SftpFolder
 from visitas_dagster.settings import Settings
 
@@ -68,16 +70,19 @@ class Platform:
         self.clock = clock
         self.observer: Observer = observer or Silent()
         self.folders = Folders(settings.home)
+        self._keeping = ExitStack()
 
     def __enter__(self) -> Self:
-        """Return itself."""
+        """Return itself; what is logged from here to the end goes to the logs under ``logs/``."""
+        self._keeping.enter_context(kept(self.logs))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close what was opened."""
-        self.close()
+        with self._keeping:
+            self.close()
 
     @cached_property
     def engine(self) -> Engine:
@@ -88,6 +93,11 @@ class Platform:
     def erasure_key(self) -> ErasureKey:
         """The key by which erased persons are known."""
         return ErasureKey(self.folders.erasure_key)
+
+    @cached_property
+    def logs(self) -> LogFiles:
+        """The logs of files and of the orchestrator."""
+        return LogFiles.of(self.settings, self.clock)
 
     @cached_property
     def sftp(self) -> SftpFolder:

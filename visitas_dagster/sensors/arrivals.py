@@ -6,7 +6,8 @@ The tick, its cursor and its run requests belong here; which files are owed work
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -28,6 +29,8 @@ from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.settings import Settings
 from visitas_dagster.steps.arrivals import away, is_unfinished, look, owed
 from visitas_dagster.steps.task import Source
+
+log = logging.getLogger("visitas.sensor")
 
 SENSOR = "sensor_archivos"
 
@@ -161,6 +164,22 @@ def _request(plan: RunPlan, source: Source, asked: dict[str, str]) -> dg.RunRequ
     return dg.RunRequest(tags=run_tags(plan, batch, source))
 
 
+def _told(do: Callable[[], dg.SensorResult | dg.SkipReason]) -> dg.SensorResult | dg.SkipReason:
+    """Do a tick, and write into the orchestrator's log how it ended."""
+    try:
+        result = do()
+    except Exception as error:
+        log.error(f"el sensor falló: {error}")
+        raise
+    if isinstance(result, dg.SkipReason):
+        log.warning(f"sin mirar: {result.skip_message}")
+    else:
+        asked = len(result.run_requests or [])
+        idle = result.skip_reason.skip_message if result.skip_reason else "nada que pedir"
+        log.info(f"corridas pedidas: {asked}" if asked else str(idle))
+    return result
+
+
 def build_sensor(settings: Settings, job: Any, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor; it is on from the first start."""
 
@@ -173,6 +192,6 @@ def build_sensor(settings: Settings, job: Any, clock: Clock) -> dg.SensorDefinit
     )
     def sensor_archivos(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with Platform(settings, clock=clock) as platform:
-            return tick(context.instance, context.cursor, platform)
+            return _told(lambda: tick(context.instance, context.cursor, platform))
 
     return sensor_archivos

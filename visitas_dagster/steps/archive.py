@@ -13,6 +13,7 @@ from visitas_dagster.domain.failures import PermanentFailure, VisitasError
 from visitas_dagster.domain.states import FAILED, FINISHED, Estado
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
 from visitas_dagster.resources.sftp import FileGone
+from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -49,12 +50,12 @@ def _archive(tools: RunTools, task: FileTask) -> None:
     digest = task.facts.sha256
     folders = tools.platform.folders
     if task.estado is Estado.FALLO_SISTEMA:
-        keep_copy(task.staged, folders.quarantined(SISTEMA, task.archivo, digest), digest)
+        _keep(tools, task, folders.quarantined(SISTEMA, task.archivo, digest), digest)
         return
     tools.platform.observer.step(task.archivo, "archivar")
     _back_up(tools, task, digest)
     if task.estado is Estado.FALLO_LAYOUT:
-        keep_copy(task.staged, folders.quarantined(LAYOUT, task.archivo, digest), digest)
+        _keep(tools, task, folders.quarantined(LAYOUT, task.archivo, digest), digest)
     else:
         _leave_quarantine(folders.quarantine_copies(task.archivo, digest))
     tools.retried("quitar del servidor", None, lambda: _remove(tools, task))
@@ -67,8 +68,13 @@ def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
     folders = tools.platform.folders
     if any(scan_file(copy).sha256 == digest for copy in folders.loose_backups(task.archivo, digest)):
         return
+    _keep(tools, task, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
+
+
+def _keep(tools: RunTools, task: FileTask, place: Path, digest: str) -> None:
     if task.staged is not None:
-        keep_copy(task.staged, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
+        keep_copy(task.staged, place, digest)
+        story.tell(story.kept(task, place, tools.platform.folders.home))
 
 
 def _leave_quarantine(copies: list[Path]) -> None:
@@ -84,6 +90,7 @@ def _remove(tools: RunTools, task: FileTask) -> None:
     try:
         if _is_what_was_taken(tools, task):
             tools.platform.sftp.remove(task.archivo)
+            story.tell(f"{task.archivo}: quitado del servidor")
         else:
             tools.log.info(f"{task.archivo}: llegó otra entrega con este nombre; se toma en la siguiente pasada")
     except FileGone:

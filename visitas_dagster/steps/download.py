@@ -19,6 +19,7 @@ from visitas_dagster.loading.erasure import rewritten_copies
 from visitas_dagster.resources.copies import LocalCopy, copies, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
+from visitas_dagster.steps import story
 from visitas_dagster.steps.arrivals import is_unfinished
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
@@ -64,6 +65,7 @@ def download(tools: RunTools, task: FileTask) -> None:
         task.facts = _take_copy(*copy, task.staged)
     entry, facts = task.entry, task.facts
     task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
+    story.tell(story.downloaded(task))
 
 
 def _on_server(tools: RunTools, task: FileTask) -> Listed | None:

@@ -6,6 +6,7 @@ Calling the transaction, with retries, belongs here; its body is ``loading/trans
 from __future__ import annotations
 
 from visitas_dagster.loading.transaction import Loaded, load_file
+from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -19,6 +20,7 @@ def load(tools: RunTools, task: FileTask) -> None:
     prepared = task.prepared
     tools.platform.observer.step(task.archivo, "cargar", prepared.total if prepared else None)
     task.loaded = tools.retried("cargar", task.entry, lambda: _load(tools, task))
+    story.tell(story.loaded(task))
 
 
 def _load(tools: RunTools, task: FileTask) -> Loaded:

@@ -40,6 +40,7 @@ class RunTools:
         platform: settings, folders, connections.
         run_id: the run's id, as the ledger keeps it.
         log: where the steps tell what they do, in Spanish.
+        step: the op that runs now; empty outside of Dagster.
     """
 
     def __init__(self, platform: Platform, run_id: str, log: logging.Logger) -> None:
@@ -47,6 +48,7 @@ class RunTools:
         self.platform = platform
         self.run_id = run_id
         self.log = log
+        self.step = ""
         self._folder: RunFolder | None = None
 
     def __enter__(self) -> Self:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from visitas_dagster.domain.report import open_report
 from visitas_dagster.loading.prepared import Prepared, prepare
 from visitas_dagster.resources.folders import disk_errors
+from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -22,6 +23,7 @@ def validate(tools: RunTools, task: FileTask) -> None:
     entry = task.entry
     tools.platform.observer.step(task.archivo, "validar", task.facts.size if task.facts else None)
     task.prepared = tools.retried("validar", entry, lambda: _prepare(tools, task))
+    story.tell(story.validated(task, task.prepared))
 
 
 def _prepare(tools: RunTools, task: FileTask) -> Prepared:
