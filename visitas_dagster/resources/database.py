@@ -5,6 +5,7 @@ Opening connections and telling errors apart belong here; what is read and writt
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import ssl
 from collections.abc import Iterator
@@ -154,7 +155,10 @@ def database_errors(engine: Engine) -> Iterator[None]:
 _UNREACHABLE = {2002, 2003, 2005}
 _LOST = {2006, 2013, 2014, 2055, 1053, 1077, 1079, 1927, 4031}
 _REFUSED = {1044, 1045, 1698, 1130, 2061, 2059}
+_NO_DATABASE = 1044
 _DENIED = {1142, 1143, 1227}
+_PERMISSION = re.compile(r"([A-Z]+(?: [A-Z]+)*) command denied|you need \(at least one of\) the (.+?) privilege")
+_TEMPORARY = "CREATE TEMPORARY TABLE"
 _RETRY = {1205, 1213, 1020, 1040, 1203, 1226, 3101, 3572}
 _FULL = {1021, 1114}
 
@@ -182,6 +186,11 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
         return TransientFailure(
             f"VISITAS_DB_URL: {address} no contesta como una base de datos", "revise el servidor y el puerto"
         )
+    if (permission := _missing_permission(number, error)) is not None:
+        return PermanentFailure(
+            f"VISITAS_DB_URL: al usuario {url.username} le falta el permiso {permission} en «{url.database}»",
+            "dé al usuario los permisos de docs/settings.md",
+        )
     if number in _REFUSED:
         # The server does not tell a missing client certificate from a wrong password.
         certificate = ", certificado de cliente" if engine.get_execution_options().get(_ENCRYPTED) else ""
@@ -197,11 +206,6 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
         return missing_tables()
     if number == 1050:
         return _foreign_tables(error)
-    if number in _DENIED:
-        return PermanentFailure(
-            f"VISITAS_DB_URL: la base de datos no da permiso: {_one_line(error)}",
-            "dé al usuario los permisos de docs/settings.md",
-        )
     if number in _FULL:
         return PermanentFailure("la base de datos no tiene espacio en disco", "libere espacio en su servidor")
     if number in _LOST or error.connection_invalidated:
@@ -212,6 +216,17 @@ def _server_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
     if number in _RETRY:
         return TransientFailure(f"la base de datos pide repetir la transacción ({number})")
     return PermanentFailure(f"la base de datos rechazó la operación: {_one_line(error)}")
+
+
+def _missing_permission(number: int, error: DBAPIError) -> str | None:
+    """The privilege that a statement lacked, as GRANT calls it; None where something else is wrong."""
+    if number in _DENIED:
+        named = _PERMISSION.search(str(error.orig))
+        return next(filter(None, named.groups())) if named else _one_line(error)
+    # The servers answer this one as if the database were closed to the user, and name no privilege.
+    if number == _NO_DATABASE and _TEMPORARY in (error.statement or "").upper():
+        return "CREATE TEMPORARY TABLES"
+    return None
 
 
 def _sqlite_failure(error: DBAPIError, engine: Engine) -> SystemFailure:
