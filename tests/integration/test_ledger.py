@@ -180,7 +180,10 @@ def test_bytes_of_a_dead_run_are_told_from_the_next_delivery(
     second = ledger.identify(ledger.claim(NAME, OTHER_RUN, listed(1_700_000_001)), B)
     # An attempt counts at the content that it brought.
     assert states(history) == [("a", "FALLO_SISTEMA", 1, False), ("b", "EN_PROCESO", 1, True)]
-    assert history.versions(NAME)[0]["mensaje"].startswith("llegó otra entrega")
+    set_aside = history.versions(NAME)[0]
+    assert set_aside["mensaje"].startswith("llegó otra entrega")
+    # Its size and time stay those of its own delivery.
+    assert (set_aside["bytes"], set_aside["modificado_origen"]) == (listed().bytes, listed().modificado)
     third = ledger.identify(ledger.claim(NAME, RUN, listed(1_700_000_002)), A)
     assert third.id < second.id
     assert states(history) == [("a", "EN_PROCESO", 2, True), ("b", "FALLO_SISTEMA", 1, False)]
