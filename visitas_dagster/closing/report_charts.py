@@ -21,6 +21,7 @@ _ROW = 30
 _LABELS_PX = 11
 _NAMES_PX = 15
 _TICKS = 4
+_LEAST_PERCENT = 0.001
 _LONGEST_LABEL = 26
 
 # Whatever else pygal writes (scripts, style sheets, the places of its tooltips) stays out.
@@ -127,7 +128,7 @@ def whole_ticks(top: float) -> list[int]:
 
 def share_ticks(top: float) -> list[float]:
     """Round percentages from 0 to ``top`` or just above, six at the most."""
-    if top <= 0:
+    if top < _LEAST_PERCENT:
         return [0, 1]
     magnitude = 10.0 ** (ceil(log10(top)) - 1)
     step = next(step for step in (magnitude / 5, magnitude / 2, magnitude, magnitude * 2) if step * 5 >= top)
