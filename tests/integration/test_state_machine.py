@@ -23,14 +23,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from tests.faults.driver import POINTS, Driver
 from tests.oracle import strategies
-from tests.oracle.oracle import FALLO_LAYOUT, FALLO_SISTEMA, ParsedReport, World, read_report
-from tests.oracle.strategies import ALIASES
+from tests.oracle.oracle import FALLO_LAYOUT, FALLO_SISTEMA, ParsedReport, World, read_report, without_person
+from tests.oracle.strategies import ALIASES, PEOPLE
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.passes import RunningClock, whole_pass
 from tests.support.pipeline import NOON, Pipeline, record, report, settings_for, sha256
 from tests.support.proxy import CuttingProxy, Side
 from visitas_dagster.domain.failures import SystemFailure
 from visitas_dagster.domain.states import CURRENT
+from visitas_dagster.erasure import forget
 from visitas_dagster.loading import tables
 from visitas_dagster.loading.ledger import Ledger
 from visitas_dagster.resources.platform import Platform
@@ -72,6 +73,7 @@ _FIXED: Final = (
 )
 
 _names = st.sampled_from(NAMES)
+_persons = st.sampled_from([*PEOPLE, "ANA@example.com", "ana@example.com", "nadie@example.com"])
 _picks = st.integers(0, 1000)
 _contents = st.one_of(st.sampled_from(_FIXED), strategies.reports(TODAY, max_records=4))
 _sides = st.sampled_from(["client", "server"])
@@ -248,6 +250,7 @@ class Waiting:
 class Failure:
     """The ladder of one delivery that met a system failure: the days on which it did."""
 
+    digest: str
     mtime: int
     days: list[date] = field(default_factory=list)
 
@@ -263,6 +266,7 @@ class Before:
     waiting: dict[str, Waiting]
     rows: dict[Key, Row]
     released: set[str]
+    quarantined: set[tuple[str, str]]
 
 
 class Machine(RuleBasedStateMachine):
@@ -447,6 +451,14 @@ class Machine(RuleBasedStateMachine):
         return sorted({row["archivo"] for row in self._rows().values() if row["estado"] in failed})
 
     @precondition(lambda self: self.contents)
+    @rule(person=_persons)
+    def forget(self, person: str) -> None:
+        """`forget`."""
+        forget(self.pipeline.platform, person, "ana")
+        self.world.forget(person)
+        self._take_over_period()
+
+    @precondition(lambda self: self.contents)
     @rule(days=st.sampled_from([1, 1, 2, 18, 31, 293]))
     def wait(self, days: int) -> None:
         """Time goes on."""
@@ -473,7 +485,10 @@ class Machine(RuleBasedStateMachine):
         }
 
     def _before(self) -> Before:
-        return Before(dict(self.waiting), self._rows(), self._released())
+        rows = self._rows()
+        quarantine = self.pipeline.platform.folders.cuarentena
+        quarantined = {(name, sha) for name, sha in rows if sha is not None and _is_copied(quarantine, name, sha)}
+        return Before(dict(self.waiting), rows, self._released(), quarantined)
 
     def _finish(self, name: str, data: bytes, *, again: bool = False) -> None:
         """A delivery came to its outcome."""
@@ -502,6 +517,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 assert self._rows_of(name) == self._rows_of(name, before.rows), f"{name} was taken before its day"
         open_names = {name for (name, _), row in before.rows.items() if row["estado"] == "EN_PROCESO"}
+        open_names |= {name for name in NAMES if self._is_due_without_file(name, before)}
         for name in sorted({*insisted, *open_names, *before.released} - before.waiting.keys()):
             self._finish_from_copy(name, before, self._retried_versions(name, before.rows), again=False)
         self.world.settle()
@@ -548,10 +564,20 @@ class Machine(RuleBasedStateMachine):
         newest = max((row for row in rows.values() if row["archivo"] == name), key=_touched)
         return newest["estado"] != FALLO_SISTEMA or failure.is_due(self._today())
 
+    def _is_due_without_file(self, name: str, before: Before) -> bool:
+        """Whether what failed last is tried again from the quarantine, its sender having taken it back."""
+        mine = [row for row in before.rows.values() if row["archivo"] == name]
+        newest = max(mine, key=_touched, default=None)
+        if newest is None or newest["estado"] != FALLO_SISTEMA or newest["sha256"] is None:
+            return False
+        if (name, newest["sha256"]) not in before.quarantined:
+            return False
+        failure = self.failures.get(name)
+        return failure is None or failure.digest != newest["sha256"] or failure.is_due(self._today())
+
     def _has_copy(self, name: str, digest: str) -> bool:
         folders = self.pipeline.platform.folders
-        copy = name.replace(".txt", f"__{digest[:12]}.txt")
-        return any(True for root in (folders.backup, folders.cuarentena) for _ in root.rglob(copy))
+        return _is_copied(folders.backup, name, digest) or _is_copied(folders.cuarentena, name, digest)
 
     def _observed(self, before: Before) -> None:
         """A pass that died or failed: the ledger tells how far it came."""
@@ -569,7 +595,7 @@ class Machine(RuleBasedStateMachine):
                     self._finish(name, file.data)
                 else:
                     self.world.begin(name, file.data)
-                    self._note_failure(name, file, before.rows, rows)
+                    self._note_failure(name, digest, file.mtime, before.rows, rows)
                 if name not in left:
                     assert done, f"{name} left the server without an outcome"
                     assert self._has_copy(name, digest), f"{name} left the server without a copy"
@@ -582,8 +608,12 @@ class Machine(RuleBasedStateMachine):
                     self._finish(name, self.contents[digest_])
                 else:
                     self.world.begin(name, self.contents[digest_])
+                    self._note_failure(name, digest_, None, before.rows, rows)
         self.unfinished = True
         # A load that committed turned the month; whether one did that changed nothing else is not known.
+        self._take_over_period()
+
+    def _take_over_period(self) -> None:
         period = self._stored_period()
         assert period in (self.period, self._this_month())
         self.period = period
@@ -596,18 +626,20 @@ class Machine(RuleBasedStateMachine):
             return _was_touched(key, before, rows)
         return bool(row["vigente"]) and row["estado"] in CURRENT
 
-    def _note_failure(self, name: str, file: Waiting, before: Mapping[Key, Row], rows: Mapping[Key, Row]) -> None:
+    def _note_failure(
+        self, name: str, digest: str, mtime: int | None, before: Mapping[Key, Row], rows: Mapping[Key, Row]
+    ) -> None:
+        """Note that a delivery met a system failure today, if the ledger says so; `mtime` is None off the server."""
         mine = [row for row in rows.values() if row["archivo"] == name]
-        if not mine or sum(row["intentos"] for row in mine) == sum(
-            row["intentos"] for row in before.values() if row["archivo"] == name
-        ):
+        earlier = sum(row["intentos"] for row in before.values() if row["archivo"] == name)
+        if sum(row["intentos"] for row in mine) == earlier:
             return
-        newest = max(mine, key=_touched)
-        if newest["estado"] == FALLO_SISTEMA and newest["bytes"] == len(file.data):
-            failure = self.failures.get(name)
-            if failure is None or failure.mtime != file.mtime:
-                failure = self.failures[name] = Failure(file.mtime)
-            failure.days.append(self._today())
+        if max(mine, key=_touched)["estado"] != FALLO_SISTEMA:
+            return
+        failure = self.failures.get(name)
+        if failure is None or failure.digest != digest or mtime not in (None, failure.mtime):
+            failure = self.failures[name] = Failure(digest, mtime or 0)
+        failure.days.append(self._today())
 
     def _stored_period(self) -> tuple[int, int]:
         (row,) = self.pipeline.rows(tables.periodo_visitantes)
@@ -629,15 +661,27 @@ class Machine(RuleBasedStateMachine):
         broken = self.pipeline.broken_promises(open_names)
         assert [line for line in broken if not (self.dead and line.startswith("left in staging"))] == []
 
+    def _forms(self, data: bytes) -> set[str]:
+        """The digests of some bytes, and of copies from which persons were taken since."""
+        forms = {data}
+        for person in self.world.erased:
+            forms |= {without_person(form.decode("latin-1"), person).encode("latin-1") for form in forms}
+        return {sha256(form) for form in forms}
+
     @invariant()
     def no_byte_is_lost(self) -> None:
         folders = self.pipeline.platform.folders
         roots = (self.pipeline.folder, folders.backup, folders.cuarentena, folders.staging)
         kept = {sha256(path.read_bytes()) for root in roots for path in root.rglob("*") if path.is_file()}
-        assert self.finished <= kept
+        assert [digest for digest in self.finished if kept.isdisjoint(self._forms(self.contents[digest]))] == []
         assert self.pipeline.on_server() == self.waiting.keys()
         for name, file in self.waiting.items():
             assert (self.pipeline.folder / name).read_bytes() == file.data
+
+
+def _is_copied(root: Path, name: str, digest: str) -> bool:
+    """Whether a copy of these bytes of a name is kept under a folder (contract §4)."""
+    return any(True for _ in root.rglob(name.replace(".txt", f"__{digest[:12]}.txt")))
 
 
 def _touched(row: Row) -> tuple[datetime, int]:

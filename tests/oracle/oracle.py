@@ -65,6 +65,10 @@ DUPLICADO: Final = "DUPLICADO"
 EN_PROCESO: Final = "EN_PROCESO"
 FALLO_SISTEMA: Final = "FALLO_SISTEMA"
 
+ERASED_EMAIL: Final = "olvidado@olvidado.invalid"
+ERASED_TEXT: Final = "[olvidado]"
+PERSONAL: Final = ("links", "ips", "navegadores", "plataformas")
+
 DIGITS: Final = "0123456789"
 LETTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LOCAL_PART: Final = LETTERS + DIGITS + ".!#$%&'*+/=?^_`{|}~-"
@@ -374,6 +378,84 @@ def read_integer(value: str) -> int | None:
     return number if value else None
 
 
+# ------------------------------------------------------------------------------------------------ erasure
+
+
+def plain_case(text: str) -> str:
+    """ASCII letters in lower case; other characters as they are."""
+    return "".join(char.lower() if char in LETTERS else char for char in text)
+
+
+def without_person(text: str, person: str) -> str:
+    """A text in which each mention of an address (in lower case) is masked at its own length (contract §2)."""
+    found = ""
+    at = 0
+    while at < len(text):
+        mask = mask_of_mention(text, at, person)
+        found += mask or text[at]
+        at += len(mask) or 1
+    return found
+
+
+def mask_of_mention(text: str, at: int, person: str) -> str:
+    """What stands for the mention that begins at this place; nothing where none does."""
+    local, domain = person.split("@")
+    for sign in ("@", "%40"):
+        end = at + len(local) + len(sign) + len(domain)
+        if plain_case(text[at:end]) == local + sign + domain and begins_word(text, at) and ends_word(text, end):
+            hidden = ["0" if char in LETTERS + DIGITS else char for char in local]
+            hidden += sign
+            hidden += ["x" if char in LETTERS + DIGITS else char for char in domain]
+            return "".join(hidden)
+    return ""
+
+
+def begins_word(text: str, at: int) -> bool:
+    """Whether nothing joins on to an address from before; a `%XX` escape does not."""
+    if at == 0 or text[at - 1] not in LETTERS + DIGITS + "_.+-'":
+        return True
+    escape = text[at - 3 : at] if at >= 3 else ""
+    return escape[:1] == "%" and all(char in DIGITS + "abcdefABCDEF" for char in escape[1:])
+
+
+def ends_word(text: str, end: int) -> bool:
+    """Whether the domain does not go on."""
+    if text[end : end + 1] == ".":
+        return text[end + 1 : end + 2] not in set(LETTERS + DIGITS)
+    return text[end : end + 1] not in set(LETTERS + DIGITS + "_-")
+
+
+def without_persons(report: ParsedReport, persons: Iterable[str]) -> ParsedReport:
+    """What is loaded of a report once these persons (addresses in lower case) were erased."""
+    valid, rejected = report.valid, report.rejected
+    for person in sorted(persons):
+        valid = [masked_visit(row, person) for row in valid]
+        rejected = [masked_reject(reject, person) for reject in rejected]
+    return ParsedReport(report.encoding, valid, rejected)
+
+
+def masked_visit(row: Row, person: str) -> Row:
+    """A visit without its lists if it is the person's own; without mentions of the person in any case."""
+    masked: Row = {}
+    for column, value in row.items():
+        if row["email"] == person and column == "email":
+            masked[column] = ERASED_EMAIL
+        elif row["email"] == person and column in PERSONAL:
+            masked[column] = None
+        else:
+            masked[column] = without_person(value, person) if isinstance(value, str) else value
+    return masked
+
+
+def masked_reject(reject: Rejected, person: str) -> Rejected:
+    """A reject whose line names the person keeps its number, its faults and their columns."""
+    if without_person(reject.fila_original, person) == reject.fila_original:
+        return reject
+    detail = [(kind, column, None if value is None else ERASED_TEXT) for kind, column, value in reject.detalle]
+    value = None if reject.valor is None else ERASED_TEXT
+    return Rejected(reject.linea, reject.tipo_error, reject.campo, value, detail, ERASED_TEXT)
+
+
 # ---------------------------------------------------------------------------------------------- §2 and §3
 
 
@@ -471,6 +553,7 @@ class World:
         # content with records -> the names of which exactly one carries it
         self._candidates: dict[str, set[str]] = {}
         self._unsettled: set[str] = set()  # contents whose hand-over may still be due
+        self.erased: set[str] = set()
         self._begun: set[str] = set()  # names that may have a row whose content is not known
         self._under_way = False  # a run may have died since the last whole pass
         for name, data in deliveries:
@@ -509,6 +592,10 @@ class World:
             versions = self._versions.setdefault(name, {})
             version = versions.setdefault(sha, _Version(read_report(data, self.aliases), len(data)))
             version.begun = True
+
+    def forget(self, address: str) -> None:
+        """A person was erased: from now on and for ever they are masked in whatever stands in the tables."""
+        self.erased.add(plain_case(address))
 
     def settle(self) -> None:
         """A whole pass ended since the last delivery: all that was due is done, and nothing is under way."""
@@ -617,7 +704,7 @@ class World:
         for sha, names in self._candidates.items():
             outcome = self._versions[min(names)][sha].outcome
             assert isinstance(outcome, ParsedReport)
-            found[sha] = Load(sha, frozenset(names), outcome)
+            found[sha] = Load(sha, frozenset(names), without_persons(outcome, self.erased))
         return found
 
     def loaded(self) -> set[str]:

@@ -270,6 +270,8 @@ class Pipeline:
         )
         current: dict[str, int] = {}
         backups, names = self.backups(), self.on_server()
+        # A copy from which an erased person was taken stands for the bytes that were delivered.
+        backups |= {row["sha256"] for row in self.rows(tables.copias_olvidadas) if row["sha256_copia"] in backups}
         for row in self.rows(tables.bitacora_control):
             current[row["archivo"]] = current.get(row["archivo"], 0) + int(row["vigente"])
             if row["intentos"] != attempts[row["id"]]:
