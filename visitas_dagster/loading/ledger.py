@@ -294,7 +294,8 @@ class Ledger:
             )
             if row is None:
                 return None
-            close_attempt(connection, entry, _result_of(failure), end, str(failure))
+            if not _is_closed(connection, entry):
+                close_attempt(connection, entry, _result_of(failure), end, str(failure))
             if Entry.of(row).is_loaded:
                 return Estado(row["estado"])
             estado = self._state_after(connection, entry, failure)
@@ -447,6 +448,11 @@ def _failed_row(connection: Connection, archivo: str) -> RowMapping | None:
         .mappings()
         .first()
     )
+
+
+def _is_closed(connection: Connection, entry: Entry) -> bool:
+    """Whether the attempt was committed to its end, and only the answer was lost."""
+    return connection.execute(select(tries.c.resultado).where(tries.c.id == entry.attempt)).scalar() is not None
 
 
 def close_attempt(

@@ -13,9 +13,10 @@ from typing import Any
 
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
-from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
 from visitas_dagster.loading.erasure import rewritten_copies
+from visitas_dagster.loading.ledger import Entry
 from visitas_dagster.resources.copies import LocalCopy, copies, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
@@ -39,8 +40,14 @@ def download(tools: RunTools, task: FileTask) -> None:
     if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
         task.skipped = "lo tiene otra corrida"
         return
-    task.listed = _on_server(tools, task)
-    if task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed):
+    try:
+        task.listed = _on_server(tools, task)
+        waits = task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed)
+    except SystemFailure:
+        # An attempt like any other, so that the ladder counts it.
+        task.entry = _claim_unseen(tools, task)
+        raise
+    if waits:
         task.skipped = "no termina en un fin de línea y es reciente: quizá sigue llegando; se toma más tarde"
         tools.reservations.free(task.archivo)
         return
@@ -77,6 +84,12 @@ def _on_server(tools: RunTools, task: FileTask) -> Listed | None:
     except TransientFailure as failure:
         tools.log.warning(f"{task.archivo}: {failure}; se repite desde la copia de esta máquina")
         return None
+
+
+def _claim_unseen(tools: RunTools, task: FileTask) -> Entry | None:
+    if task.source is Source.SERVER:
+        return tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, None))
+    return tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
 
 
 def _has_copy(tools: RunTools, task: FileTask) -> bool:
