@@ -111,4 +111,9 @@ class _Teller:
             self._failed.add(channel.name)
             trouble.warning(f"no se pudo enviar una alerta, se intentará otra vez: {failure}")
             return False
+        except Exception as error:
+            # A defect in one channel must not keep the alert from the other.
+            self._failed.add(channel.name)
+            trouble.error(f"no se pudo enviar una alerta por {channel.name}: error inesperado", exc_info=error)
+            return False
         return True
