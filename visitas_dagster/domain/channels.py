@@ -67,6 +67,8 @@ def parse_smtp_url(text: str) -> MailServer:
     password = unquote(url.password) if url.password else None
     if (user is None) != (password is None):
         raise SettingsError(SMTP_SETTING, "usuario y clave van juntos", _EXAMPLE)
+    if not f"{user}{password}".isascii():
+        raise SettingsError(SMTP_SETTING, "usuario y clave solo pueden tener signos ASCII", "cambie la clave")
     if user and security is Security.NONE and host not in _LOOPBACK:
         raise SettingsError(
             SMTP_SETTING, "con smtp:// la clave viajaría sin cifrar", "use smtps:// o smtp+starttls:// con ese servidor"

@@ -9,7 +9,8 @@ import smtplib
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from email.message import EmailMessage
+from email.header import Header
+from email.mime.text import MIMEText
 from email.utils import formatdate, make_msgid
 from functools import partial
 from typing import Any, Protocol
@@ -99,8 +100,9 @@ class Mail:
             raise PermanentFailure(f"{where}: no se confía en su certificado ({error.verify_message})") from None
         except ssl.SSLError:
             raise PermanentFailure(f"{where} no habla TLS", "revise el principio de la URL y el puerto") from None
-        except smtplib.SMTPException as error:
-            raise TransientFailure(f"{where}: la conexión se cortó ({type(error).__name__})") from None
+        except smtplib.SMTPException:
+            # The library says of a server that stays silent, too, that it has hung up.
+            raise TransientFailure(f"{where} no contestó a tiempo o cortó la conexión") from None
         except OSError as error:
             raise TransientFailure(f"{where} no responde ({cause(error)})") from None
 
@@ -121,16 +123,16 @@ class Mail:
         finally:
             connection.close()
 
-    def _composed(self, message: Message) -> EmailMessage:
-        mail = EmailMessage()
-        mail["Subject"] = message.subject
+    def _composed(self, message: Message) -> MIMEText:
+        # The newer EmailMessage doubles blanks where it folds a long subject with accents.
+        mail = MIMEText(message.text + "\n", "plain", "utf-8")
+        mail["Subject"] = Header(message.subject, "utf-8", header_name="Subject").encode()
         mail["From"] = self._sender
         mail["To"] = ", ".join(self._recipients)
         mail["Date"] = formatdate(localtime=True)
         mail["Message-ID"] = make_msgid(domain=self._sender.rpartition("@")[2])
         # RFC 3834: no holiday notice answers it.
         mail["Auto-Submitted"] = "auto-generated"
-        mail.set_content(message.text + "\n")
         return mail
 
 
