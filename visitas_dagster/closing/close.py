@@ -34,6 +34,7 @@ from visitas_dagster.closing.sealing import seal
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, VisitasError
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.visitors import VisitorTables
+from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.database import database_errors
 from visitas_dagster.resources.platform import Platform
 
@@ -247,6 +248,8 @@ class _Close:
         self._closed.monthly = write_monthly(self._platform, day.year, day.month)
         return {"diario": self._closed.daily.html.name, "mensual": self._closed.monthly.html.name}
 
+        # The dashboards' days: another setting, or new rules of the zone, take effect here.
+        keep_zone(self._platform.engine, self._platform.settings.zone)
     # -- around them ----------------------------------------------------------------------------------------------
 
     def _do(self, name: str, work: Callable[[], Facts]) -> Step:
