@@ -4,7 +4,7 @@ What a view returns belongs here; what Grafana asks of it does not.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from zoneinfo import ZoneInfo
 import pytest
 import sqlalchemy as sa
 
-from tests.support.fixtures import Database
+from tests.support.command import Visitas
+from tests.support.fixtures import Database, SftpFolder
 from tests.support.history import History, Row, seed
-from tests.support.pipeline import settings_for
+from tests.support.pipeline import Pipeline, SteppingClock, record, report, settings_for
 from visitas_dagster.loading import tables
 from visitas_dagster.loading.schema import upgrade
 from visitas_dagster.loading.statements import sql_folder
@@ -157,4 +158,57 @@ def test_a_database_of_another_collation_has_the_same_views(database: Database, 
     history = History.read(engine, MEXICO)
     for name, expected in EXPECTED.items():
         assert in_order(view(engine, name)) == in_order(expected(history)), name
+    engine.dispose()
+
+
+# ------------------------------------------------------------------------------------- what the platform writes
+
+
+def by_day(pipeline: Pipeline) -> dict[int, tuple[int, ...]]:
+    """Files, loaded, duplicates, layout failures, those that wait, and records, by the day of the month."""
+    wanted = ("archivos", "completados", "completados_con_errores", "duplicados", "fallos_layout", "en_cuarentena")
+    days = map(plain, view(pipeline.platform.engine, "v_archivos_por_dia"))
+    return {row["dia"].day: (*(row[name] for name in wanted), row["registros_total"]) for row in days}
+
+
+def test_corrections_duplicates_redeliveries_and_failures_count_where_the_page_says(
+    database: Database, sftp_folder: SftpFolder, tmp_path: Path
+) -> None:
+    clock = SteppingClock(datetime(2024, 3, 14, 18, tzinfo=UTC))
+    first, second = report(record(), record("ana@example.org"), record("sin arroba")), report(record())
+    with Pipeline(database, sftp_folder, tmp_path, clock) as pipeline:
+        pipeline.deliver("report_1.txt", first)
+        pipeline.run_pass()
+        pipeline.deliver("report_2.txt", first)
+        pipeline.deliver("report_3.txt", b"otra cosa\n")
+        pipeline.run_pass()
+        assert by_day(pipeline) == {14: (3, 0, 1, 1, 1, 1, 3)}
+
+        # The next day by Mexico's clock, half an hour after its midnight.
+        clock.set(datetime(2024, 3, 15, 6, 30, tzinfo=UTC))
+        pipeline.deliver("report_1.txt", second)
+        pipeline.deliver("report_3.txt", report(record("eva@example.net")))
+        pipeline.run_pass()
+        # The duplicate took the content over, and counts it on its own day; the failure was made good.
+        assert by_day(pipeline) == {14: (3, 0, 2, 0, 1, 0, 6), 15: (2, 2, 0, 0, 0, 0, 2)}
+
+        clock.set(datetime(2024, 3, 16, 18, tzinfo=UTC))
+        pipeline.deliver("report_1.txt", second)
+        pipeline.run_pass()
+        # The same bytes again: the last attempt is this day's.
+        assert by_day(pipeline) == {14: (3, 0, 2, 0, 1, 0, 6), 15: (1, 1, 0, 0, 0, 0, 1), 16: (1, 1, 0, 0, 0, 0, 1)}
+
+        history = History.read(pipeline.platform.engine, MEXICO)
+        for name, expected in EXPECTED.items():
+            assert in_order(view(pipeline.platform.engine, name)) == in_order(expected(history)), name
+
+
+@pytest.mark.databases("sqlite")
+def test_init_writes_the_zone_that_the_setting_names(database: Database, tmp_path: Path) -> None:
+    visitas = Visitas(tmp_path, {"VISITAS_DB_URL": database.url})
+    engine = sa.create_engine(database.url)
+    for changes, zone in (({}, "America/Mexico_City"), ({"VISITAS_ZONA_HORARIA": "Asia/Tokyo"}, "Asia/Tokyo")):
+        assert visitas.run("init", **changes).code == 0
+        with engine.connect() as connection:
+            assert connection.execute(sa.text("SELECT DISTINCT zona FROM zona_cambios")).all() == [(zone,)]
     engine.dispose()
