@@ -15,10 +15,13 @@ from visitas_dagster.domain.ladder import Attempt, is_due
 from visitas_dagster.domain.layout import file_pattern
 from visitas_dagster.domain.states import FINISHED, Estado
 
-# What Dagster refuses inside a partition key, and what would leave VISITAS_HOME or break a log line.
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f/\\]|\.\.\.|^\.{1,2}$")
 MAX_NAME = 255
 """Characters of a file name: the width of ``bitacora_control.archivo``."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+WORKING_SUFFIXES = (".parcial", ".validos.arrow", ".errores.arrow")
+"""How the names of our own unfinished and intermediate files end; they stand beside the deliveries."""
 
 UNREMOVED = "sigue en el servidor"
 """How the message of a file begins whose server copy could not be removed."""
@@ -87,13 +90,40 @@ def is_report(archivo: str, pattern: str) -> bool:
     """Whether a name is a report's: matches ``VISITAS_PATRON_ARCHIVO`` whole (ASCII digits) and is safe.
 
     A server chooses its names: one that could leave a folder, forge a log line or that Dagster refuses as a
-    partition key is never touched, whatever the pattern says.
+    partition key is never touched, whatever the pattern says; :func:`refusal` says why.
     """
-    return (
-        len(archivo) <= MAX_NAME
-        and file_pattern(pattern).fullmatch(archivo) is not None
-        and _UNSAFE.search(archivo) is None
-    )
+    return _is_named_so(archivo, pattern) and refusal(archivo) is None
+
+
+def unsafe_names(names: Iterable[str], pattern: str) -> dict[str, str]:
+    """Return the names that the pattern matches and that are not taken all the same, each with its reason."""
+    return {name: reason for name in names if _is_named_so(name, pattern) and (reason := refusal(name)) is not None}
+
+
+def _is_named_so(archivo: str, pattern: str) -> bool:
+    return file_pattern(pattern).fullmatch(archivo) is not None
+
+
+def refusal(archivo: str) -> str | None:
+    """Why no file of this name is ever taken, in Spanish; None for a name that is safe."""
+    if len(archivo) > MAX_NAME:
+        return f"tiene más de {MAX_NAME} caracteres"
+    if _SURROGATE.search(archivo):
+        return "no está en UTF-8"
+    if _CONTROL.search(archivo):
+        return "tiene caracteres de control"
+    if "/" in archivo or "\\" in archivo:
+        return "tiene una barra, que llevaría a otra carpeta"
+    if archivo in ("", ".", ".."):
+        return "no es el nombre de un archivo"
+    if "..." in archivo:
+        return "tiene tres puntos seguidos, que Dagster no admite"
+    if archivo.endswith(" "):
+        # To MySQL's utf8mb4_bin «a» and «a » are one name.
+        return "termina en un espacio, que la base de datos no distingue"
+    if archivo.endswith(WORKING_SUFFIXES):
+        return f"termina en {next(end for end in WORKING_SUFFIXES if archivo.endswith(end))}, como los de trabajo"
+    return None
 
 
 def observe(listing: Iterable[Listed], earlier: Mapping[str, Observation], now: float) -> dict[str, Observation]:

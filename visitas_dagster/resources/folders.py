@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ from visitas_dagster.domain.failures import PermanentFailure, SettingsError, Sys
 LAYOUT = "layout"
 SISTEMA = "sistema"
 _PARTIAL = ".parcial"
+_LONGEST = 225
+"""Bytes of a report's name on disk: file systems take 255, and our own endings stand behind it."""
+_LONGEST_SUFFIX = 32
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -66,7 +70,7 @@ class Folders:
 
     def staged(self, run_id: str, archivo: str) -> Path:
         """Where a run keeps a file's bytes between download and backup."""
-        return self.staging / run_id / archivo
+        return self.staging / run_id / local_name(archivo)
 
     def backed_up(self, archivo: str, sha256: str, day: date) -> Path:
         """The loose backup of one content of a name, under the day of its backup.
@@ -190,9 +194,26 @@ def dead_run_folders(folders: Folders) -> Iterator[Path]:
             os.close(lock)
 
 
-def _with_digest(archivo: str, sha256: str) -> str:
+def local_name(archivo: str) -> str:
+    """What a report is called on this machine's disk: as on the server, unless that leaves no room for our endings.
+
+    A long name is cut and told apart by a digest of the whole of it. Doing it twice changes nothing.
+    """
+    if len(archivo.encode()) <= _LONGEST:
+        return archivo
     stem, dot, suffix = archivo.rpartition(".")
-    return f"{stem}__{sha256[:12]}{dot}{suffix}" if dot else f"{archivo}__{sha256[:12]}"
+    if not dot or len(suffix.encode()) > _LONGEST_SUFFIX:
+        stem, ending = archivo, ""
+    else:
+        ending = f".{suffix}"
+    ending = f"~{hashlib.sha256(archivo.encode()).hexdigest()[:12]}{ending}"
+    return stem.encode()[: _LONGEST - len(ending.encode())].decode(errors="ignore") + ending
+
+
+def _with_digest(archivo: str, sha256: str) -> str:
+    name = local_name(archivo)
+    stem, dot, suffix = name.rpartition(".")
+    return f"{stem}__{sha256[:12]}{dot}{suffix}" if dot else f"{name}__{sha256[:12]}"
 
 
 @contextmanager
@@ -261,9 +282,14 @@ def keep_copy(source: Path, target: Path, sha256: str) -> None:
         if target.is_file() and scan_file(target).sha256 == sha256:
             return
         temporary = target.with_name(f"{source.parent.name}.{sha256[:12]}{_PARTIAL}")
-        with source.open("rb") as reading, temporary.open("wb") as writing:
-            shutil.copyfileobj(reading, writing, 1 << 20)
-            writing.flush()
-            os.fsync(writing.fileno())
-        temporary.replace(target)
+        try:
+            with source.open("rb") as reading, temporary.open("wb") as writing:
+                shutil.copyfileobj(reading, writing, 1 << 20)
+                writing.flush()
+                os.fsync(writing.fileno())
+            temporary.replace(target)
+        except OSError:
+            # On a full disk, what it takes is missed elsewhere.
+            temporary.unlink(missing_ok=True)
+            raise
         sync_folder(target.parent)

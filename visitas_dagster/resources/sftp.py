@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 import paramiko
+from paramiko.sftp import CMD_NAME
 
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.causes import cause
@@ -34,6 +35,16 @@ MAX_REQUESTS = 256
 
 class FileGone(Exception):
     """The named file is not in the folder (any more)."""
+
+
+class _SftpClient(paramiko.SFTPClient):
+    """paramiko's client, for folders that hold names which are no UTF-8: it would list none of their files."""
+
+    def _request(self, t: Any, *args: Any) -> Any:
+        kind, message = super()._request(t, *args)  # type: ignore[misc]  # the stubs leave it out
+        if kind == CMD_NAME:
+            message.get_text = lambda: message.get_string().decode("utf-8", "surrogateescape")
+        return kind, message
 
 
 class SftpFolder:
@@ -148,7 +159,7 @@ class SftpFolder:
             transport = self._client.get_transport()
             if transport is None:
                 raise TransientFailure("el servidor SFTP cerró la conexión")
-            sftp = paramiko.SFTPClient.from_transport(transport, window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES)
+            sftp = _SftpClient.from_transport(transport, window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES)
             if sftp is None:
                 raise TransientFailure("el servidor SFTP no abrió un canal")
             channel = sftp.get_channel()

@@ -5,16 +5,32 @@ Asking the three and deciding by ``domain/arrivals.py`` belongs here; asking for
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
+from functools import lru_cache
 
-from visitas_dagster.domain.arrivals import Known, Listed, Observation, is_owed, is_recent, is_report, observe
+from visitas_dagster.domain.arrivals import (
+    Known,
+    Listed,
+    Observation,
+    is_owed,
+    is_recent,
+    is_report,
+    observe,
+    unsafe_names,
+)
 from visitas_dagster.domain.ladder import is_due
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.resources.sftp import FileGone
+
+log = logging.getLogger("visitas.llegadas")
+
+_SHOWN = 120
+"""Characters of a name that is not taken, in the warning."""
 
 
 def look(platform: Platform, earlier: Mapping[str, Observation]) -> dict[str, Observation]:
@@ -24,8 +40,18 @@ def look(platform: Platform, earlier: Mapping[str, Observation]) -> dict[str, Ob
         SystemFailure: the server does not answer, refuses us, or has no such folder.
     """
     pattern = platform.settings.patron_archivo
-    listing = [listed for listed in platform.sftp.list() if is_report(listed.archivo, pattern)]
-    return observe(listing, earlier, platform.clock().timestamp())
+    listing = platform.sftp.list()
+    for archivo, reason in unsafe_names((listed.archivo for listed in listing), pattern).items():
+        _tell_once(archivo, reason)
+    reports = [listed for listed in listing if is_report(listed.archivo, pattern)]
+    return observe(reports, earlier, platform.clock().timestamp())
+
+
+@lru_cache(maxsize=1000)
+def _tell_once(archivo: str, reason: str) -> None:
+    """Warn of a name that is not taken, once a process: the sensor sees it again every few seconds."""
+    shown = "".join(char if char.isprintable() else "�" for char in archivo[:_SHOWN])
+    log.warning(f"no se toma «{shown}»: el nombre {reason}; cámbielo en el servidor")
 
 
 def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] = ()) -> list[Listed]:

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from visitas_dagster.domain.arrivals import is_report
+from visitas_dagster.domain.arrivals import WORKING_SUFFIXES
 from visitas_dagster.domain.content import scan_file
 from visitas_dagster.loading.ledger import Ledger
 from visitas_dagster.resources.folders import dead_run_folders, disk_errors, keep_copy
@@ -35,7 +35,7 @@ def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str
     ledger = Ledger(platform.engine, platform.clock, platform.settings.zone)
     with disk_errors("limpiar staging"):
         for folder in dead_run_folders(platform.folders):
-            for path in _whole_files(platform, folder):
+            for path in _whole_files(folder):
                 digest = scan_file(path).sha256
                 keep_copy(path, platform.folders.backed_up(path.name, digest, platform.today()), digest)
             for path in platform.folders.partial_copies(folder.name):
@@ -48,7 +48,6 @@ def clear_dead_runs(platform: Platform, bury: Callable[[str], None]) -> list[str
     return dead
 
 
-def _whole_files(platform: Platform, folder: Path) -> list[Path]:
-    """The downloads that were renamed into place; partial ones and intermediate files have other names."""
-    pattern = platform.settings.patron_archivo
-    return [path for path in sorted(folder.iterdir()) if path.is_file() and is_report(path.name, pattern)]
+def _whole_files(folder: Path) -> list[Path]:
+    """The downloads that were renamed into place; partial ones and intermediate files have other endings."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.endswith(WORKING_SUFFIXES)]

@@ -29,8 +29,8 @@ def validate(tools: RunTools, task: FileTask) -> None:
 def _prepare(tools: RunTools, task: FileTask) -> Prepared:
     if task.staged is None or task.facts is None:
         raise ValueError("the task was not downloaded")
-    valid_path = task.staged.with_name(task.archivo + ".validos.arrow")
-    rejected_path = task.staged.with_name(task.archivo + ".errores.arrow")
+    valid_path = task.staged.with_name(task.staged.name + ".validos.arrow")
+    rejected_path = task.staged.with_name(task.staged.name + ".errores.arrow")
     with disk_errors("validar"), task.staged.open("rb") as stream:
         report = open_report(stream, task.facts, tools.platform.settings.aliases)
         return prepare(report.batches(), valid_path, rejected_path)

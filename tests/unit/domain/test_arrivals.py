@@ -25,6 +25,7 @@ from visitas_dagster.domain.arrivals import (
     observe,
     plan_runs,
     settled,
+    unsafe_names,
 )
 from visitas_dagster.domain.ladder import Attempt, Resultado
 from visitas_dagster.domain.layout import FILE_PATTERN
@@ -75,6 +76,56 @@ def test_names_of_other_files(name: str) -> None:
 @pytest.mark.parametrize("name", ["a/b1", "..", ".", "a...1", "a\n1", "a\x001", "a\\1", "a\x7f1", "a\x1b[31m1"])
 def test_no_pattern_makes_an_unsafe_name_a_report(name: str) -> None:
     assert not is_report(name, r"(?s)(.*)")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a" * 256, "tiene más de 255 caracteres"),
+        ("report_1\udcff.txt", "no está en UTF-8"),
+        ("report_1\x1b[2J.txt", "tiene caracteres de control"),
+        ("report_1\x00.txt", "tiene caracteres de control"),
+        ("report_1\x85.txt", "tiene caracteres de control"),
+        ("report_1\u2028.txt", "tiene caracteres de control"),
+        ("../report_1.txt", "tiene una barra, que llevaría a otra carpeta"),
+        ("/report_1.txt", "tiene una barra, que llevaría a otra carpeta"),
+        ("..\\report_1.txt", "tiene una barra, que llevaría a otra carpeta"),
+        ("..", "no es el nombre de un archivo"),
+        ("report_1...txt", "tiene tres puntos seguidos, que Dagster no admite"),
+        ("report_1.txt ", "termina en un espacio, que la base de datos no distingue"),
+        ("report_1.txt.parcial", "termina en .parcial, como los de trabajo"),
+        ("report_1.txt.validos.arrow", "termina en .validos.arrow, como los de trabajo"),
+        ("report_1.txt.errores.arrow", "termina en .errores.arrow, como los de trabajo"),
+    ],
+)
+def test_a_name_that_is_not_taken_is_told_with_its_reason(name: str, reason: str) -> None:
+    assert unsafe_names([name, "report_2.txt"], r"(?s)(.*)") == {name: reason}
+
+
+def test_only_names_that_the_pattern_means_are_told() -> None:
+    assert unsafe_names(["../notas", "report_1...txt"], FILE_PATTERN) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "-rf report_1.txt",
+        "$(touch x).txt",
+        "`touch x`.txt",
+        "a;b&c|d.txt",
+        "'\" OR 1=1 --.txt",
+        "[*?]{a,b}.txt",
+        "<img src=x onerror=alert(1)>.txt",
+        "![x](http:x).txt",
+        "a\u202etxt.exe.txt",
+        "~.txt",
+        ".oculto.txt",
+        "%s%n{0}.txt",
+        "\U0001f4e7.txt",
+    ],
+)
+def test_odd_names_are_taken_as_they_are(name: str) -> None:
+    assert is_report(name, r"(.*)\.txt")
 
 
 @given(st.text(max_size=MAX_NAME + 5))
