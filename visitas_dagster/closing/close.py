@@ -43,6 +43,9 @@ log = logging.getLogger("visitas.cierre")
 MAX_WAIT_S = 60
 """Seconds between two tries of a step at the most."""
 
+PASS = "despachar"
+"""The step that all closes of one command share."""
+
 Facts = dict[str, Any]
 """What a step did, as it stands in ``cierres.detalle``: counts, names, paths."""
 
@@ -159,7 +162,7 @@ def close_days(
         for owed in [day] if day is not None else journal.owed():
             close = _Close(platform, orchestrator, journal, owed, watch)
             closes.append(close.run(taken))
-            taken = closes[-1].steps[0]
+            taken = next(step for step in closes[-1].steps if step.name == PASS)
         return closes
 
 
@@ -181,12 +184,13 @@ class _Close:
         today, settings = self._platform.today(), self._platform.settings
         self._watch.begun(day)
         self._journal.begin(day)
+        self._do("limpiar", self._clear)
+        # Before the pass: what waits in quarantine for a further day, the pass takes from there.
+        moved = self._do("cuarentena", lambda: _listed("movidos", quarantine_failures(self._platform)))
         if taken is None:
-            self._do("despachar", self._orchestrator.dispatch)
+            self._do(PASS, self._orchestrator.dispatch)
         else:
             self._note(taken)
-        self._do("limpiar", self._clear)
-        moved = self._do("cuarentena", lambda: _listed("movidos", quarantine_failures(self._platform)))
         if _is_done(moved):
             self._do("sellar", self._seal)
         else:
@@ -244,12 +248,12 @@ class _Close:
 
     def _report(self) -> Facts:
         day = self._closed.day
+        # The dashboards' days: another setting, or new rules of the zone, take effect here.
+        keep_zone(self._platform.engine, self._platform.settings.zone)
         self._closed.daily = write_daily(self._platform, day)
         self._closed.monthly = write_monthly(self._platform, day.year, day.month)
         return {"diario": self._closed.daily.html.name, "mensual": self._closed.monthly.html.name}
 
-        # The dashboards' days: another setting, or new rules of the zone, take effect here.
-        keep_zone(self._platform.engine, self._platform.settings.zone)
     # -- around them ----------------------------------------------------------------------------------------------
 
     def _do(self, name: str, work: Callable[[], Facts]) -> Step:

@@ -32,18 +32,19 @@ def is_kept(day: date, today: date, keep_days: int) -> bool:
 
 
 def days_to_close(
-    today: date, loose: Collection[date], active: Collection[date], closed: Collection[date]
+    today: date, pending: Collection[date], active: Collection[date], closed: Collection[date]
 ) -> list[date]:
     """Return the days that a close without a date closes, oldest first: yesterday, and every missed one before it.
 
     Args:
         today: the day in ``VISITAS_ZONA_HORARIA``; never closed by itself.
-        loose: days with backups that no zip holds. They are closed again whatever was closed before.
+        pending: days with backups that no zip holds, or whose close was begun and not completed. They are closed
+            whatever was closed before.
         active: days on which the ledger moved.
         closed: days whose close was completed after they had ended.
     """
     yesterday = today - ONE_DAY
-    missed = {*loose, *(set(active) - set(closed))}
+    missed = {*pending, *(set(active) - set(closed))}
     return sorted({yesterday, *(day for day in missed if day < yesterday)})
 
 

@@ -60,19 +60,21 @@ class Journal:
     def owed(self) -> list[date]:
         """Return the days to close now, oldest first: see :func:`~visitas_dagster.closing.days.days_to_close`.
 
-        The ledger is asked about days whose backups would still be kept; loose backups count however old they are.
+        The ledger is asked about days whose backups would still be kept; loose backups, and closes that were begun
+        and not completed, count however old they are.
 
         Raises:
             SystemFailure: the database or the disk failed.
         """
         today, settings = self._platform.today(), self._platform.settings
         with disk_errors("buscar respaldos sin sellar"):
-            loose = loose_days(self._platform.folders)
+            pending = loose_days(self._platform.folders)
         with reading(self._platform.engine) as connection:
             window = self._window(connection, oldest_kept(today, settings.retencion_backup_dias), today)
+            pending |= set(connection.scalars(select(cierres.c.fecha).where(cierres.c.estado != DONE)))
             closed = self._closed(connection, window)
             active = {day for day in window if day not in closed and self._is_active(connection, day)}
-        return days_to_close(today, loose, active, closed)
+        return days_to_close(today, pending, active, closed)
 
     def _window(self, connection: Connection, oldest: date, today: date) -> list[date]:
         """The days before today, from the first attempt on."""

@@ -19,8 +19,6 @@ from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.resources.folders import SISTEMA, disk_errors, keep_copy
 from visitas_dagster.resources.platform import Platform
 
-_MOST = 1_000_000
-
 
 def quarantine_failures(platform: Platform) -> list[str]:
     """Move the loose backups of files in ``FALLO_SISTEMA`` to ``cuarentena/sistema/``; return their names.
@@ -32,8 +30,9 @@ def quarantine_failures(platform: Platform) -> list[str]:
         SystemFailure: the database or the disk failed.
     """
     history = History(platform.engine, platform.settings.zone)
-    failed = [row for row in history.in_states([Estado.FALLO_SISTEMA], _MOST) if row["sha256"]]
-    waiting = [row for row in failed if platform.folders.loose_backups(row["archivo"], row["sha256"])]
+    waiting = [
+        row for row in history.system_failures() if platform.folders.loose_backups(row["archivo"], row["sha256"])
+    ]
     with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
         return [row["archivo"] for row in waiting if _moved(platform, history, reservations, row)]
 

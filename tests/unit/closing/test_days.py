@@ -19,20 +19,20 @@ some_days = st.sets(near)
 any_day = st.dates(date(1000, 1, 1), date(9998, 1, 1))
 
 
-@given(loose=some_days, active=some_days, closed=some_days)
-def test_what_is_closed(loose: set[date], active: set[date], closed: set[date]) -> None:
-    found = days_to_close(TODAY, loose, active, closed)
+@given(pending=some_days, active=some_days, closed=some_days)
+def test_what_is_closed(pending: set[date], active: set[date], closed: set[date]) -> None:
+    found = days_to_close(TODAY, pending, active, closed)
     assert found == sorted(set(found))
     assert found[-1] == TODAY - timedelta(days=1)
-    for day in loose | active | closed:
-        missed = day < TODAY and (day in loose or (day in active and day not in closed))
+    for day in pending | active | closed:
+        missed = day < TODAY and (day in pending or (day in active and day not in closed))
         assert (day in found) == (missed or day == TODAY - timedelta(days=1))
 
 
-@given(loose=some_days, active=some_days, closed=some_days)
-def test_after_all_were_closed_only_yesterday_is_left(loose: set[date], active: set[date], closed: set[date]) -> None:
-    done = days_to_close(TODAY, loose, active, closed)
-    left = {day for day in loose if day not in done}
+@given(pending=some_days, active=some_days, closed=some_days)
+def test_after_all_were_closed_only_yesterday_is_left(pending: set[date], active: set[date], closed: set[date]) -> None:
+    done = days_to_close(TODAY, pending, active, closed)
+    left = {day for day in pending if day not in done}
     assert days_to_close(TODAY, left, active, closed | set(done)) == [TODAY - timedelta(days=1)]
 
 
