@@ -139,21 +139,19 @@ def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
     observer = tools.platform.observer
     with disk_errors("guardar la descarga"):
         staged.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors("guardar la descarga"):
-        writing = partial.open("wb")
-    with writing:
+    # Also what closing it finds: the bytes that a full disk had not taken are tried once more then.
+    with disk_errors("guardar la descarga"), partial.open("wb") as writing:
 
         def keep(piece: bytes) -> None:
-            # Only the disk's own errors are the disk's: those of the connection pass through.
+            # Here, not around the download: there an error of the disk would pass for one of the connection.
             with disk_errors("guardar la descarga"):
                 writing.write(piece)
             scan.feed(piece)
             observer.advance(listed.archivo, len(piece))
 
         tools.platform.sftp.download(listed.archivo, listed.bytes, keep)
-        with disk_errors("guardar la descarga"):
-            writing.flush()
-            os.fsync(writing.fileno())
+        writing.flush()
+        os.fsync(writing.fileno())
     with disk_errors("guardar la descarga"):
         partial.replace(staged)
         sync_folder(staged.parent)
