@@ -461,16 +461,17 @@ class MariaDBServer(LocalDatabaseServer):
     def _launch(self) -> psutil.Process:
         data = self.folder / "data"
         user = ["--user=root"] if running_as_root() else []
-        if not data.exists():
-            self._install(data, user)
+        # A server that starts sweeps its temporary folder: two that share one lose their tables in use. The one that
+        # makes the system's tables is a server too.
         temporary = self.folder / "tmp"
         temporary.mkdir(exist_ok=True)
+        if not data.exists():
+            self._install(data, user, temporary)
         return self._spawn(
             [
                 program("mariadbd"),
                 "--no-defaults",
                 *user,
-                # A server that starts sweeps its temporary folder: two that share one lose their tables in use.
                 f"--tmpdir={temporary}",
                 f"--datadir={data}",
                 f"--socket={self._socket}",
@@ -483,7 +484,7 @@ class MariaDBServer(LocalDatabaseServer):
             ]
         )
 
-    def _install(self, data: Path, user: Sequence[str]) -> None:
+    def _install(self, data: Path, user: Sequence[str], temporary: Path) -> None:
         done = subprocess.run(
             [
                 program("mariadb-install-db"),
@@ -494,6 +495,7 @@ class MariaDBServer(LocalDatabaseServer):
                 "--skip-test-db",
                 "--skip-name-resolve",
             ],
+            env={**os.environ, "TMPDIR": str(temporary)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
