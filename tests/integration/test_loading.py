@@ -24,7 +24,14 @@ from visitas_dagster.domain.report import open_report
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import tables
 from visitas_dagster.loading.transaction import Loaded, load_file
-from visitas_dagster.loading.writers import LoadDataWriter, MultiRowWriter, RowWriter, SqliteWriter, choose_writer
+from visitas_dagster.loading.writers import (
+    LoadDataWriter,
+    MultiRowWriter,
+    Packed,
+    RowWriter,
+    SqliteWriter,
+    choose_writer,
+)
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
@@ -148,7 +155,7 @@ def test_a_visitor_without_a_visit_left_has_no_row(pipeline: Pipeline) -> None:
 def test_visitors_that_do_not_fit_in_memory_are_counted_in_parts(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
-    monkeypatch.setattr("visitas_dagster.loading.visitors.MEMORY_ROWS", rows_at_once)
+    monkeypatch.setattr("visitas_dagster.loading.ranges.RANGE_ROWS", rows_at_once)
     monkeypatch.setattr("visitas_dagster.steps.validate.open_report", partial(open_report, batch_bytes=40))
     lines = [record(email, f"0{number}/03/2024 10:00") for number in (2, 1, 3) for email in (ANA, LUIS, EVA)]
     task = take(pipeline, "report_1.txt", report(*lines))
@@ -408,9 +415,13 @@ class LosingWriter:
         self._writer = writer
         self._table = table
 
-    def write(self, connection: sa.Connection, target: str, rows: pa.Table, constants: Mapping[str, int]) -> None:
-        lost = int(target == self._table)
-        self._writer.write(connection, target, rows.slice(0, rows.num_rows - lost), constants)
+    def pack(self, rows: pa.Table) -> Packed:
+        return self._writer.pack(rows)
+
+    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
+        if target == self._table:
+            packed = self.pack(packed.rows.slice(0, packed.rows.num_rows - 1))
+        self._writer.write(connection, target, packed, constants)
 
 
 @pytest.mark.parametrize("table", ["estadisticas", "errores"])
@@ -435,11 +446,14 @@ class FailingWriter:
         self._writer = writer
         self._left = at
 
-    def write(self, connection: sa.Connection, target: str, rows: pa.Table, constants: Mapping[str, int]) -> None:
+    def pack(self, rows: pa.Table) -> Packed:
+        return self._writer.pack(rows)
+
+    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
         if not self._left:
             raise TransientFailure("se perdió la conexión")
         self._left -= 1
-        self._writer.write(connection, target, rows, constants)
+        self._writer.write(connection, target, packed, constants)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

@@ -17,6 +17,9 @@ from visitas_dagster.domain.report import REJECTED_SCHEMA, VALID_SCHEMA, Batch
 SAMPLE_ROWS = 10
 """Rejected records kept at hand for messages and metadata."""
 
+SAMPLE_EMAILS = 1 << 15
+"""E-mails kept at hand, by which the load cuts a large file's visitors into ranges."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -27,6 +30,7 @@ class Prepared:
         valid, invalid: records in each.
         error_types: rejected records by ``tipo_error``.
         sample: the first rejected records, as dictionaries.
+        emails: the valid records' e-mails, evenly taken: at most :data:`SAMPLE_EMAILS`, all of a short file.
     """
 
     valid_path: Path
@@ -35,6 +39,7 @@ class Prepared:
     invalid: int
     error_types: Mapping[str, int]
     sample: tuple[dict[str, object], ...]
+    emails: tuple[str, ...]
 
     @property
     def total(self) -> int:
@@ -60,6 +65,7 @@ def prepare(batches: Iterable[Batch], valid_path: Path, rejected_path: Path) -> 
     valid = invalid = 0
     error_types: Counter[str] = Counter()
     sample: list[dict[str, object]] = []
+    emails = _Sample()
     with (
         pa.OSFile(str(valid_path), "wb") as valid_file,
         pa.ipc.new_stream(valid_file, VALID_SCHEMA) as good,
@@ -69,12 +75,39 @@ def prepare(batches: Iterable[Batch], valid_path: Path, rejected_path: Path) -> 
         for batch in batches:
             good.write_table(batch.valid)
             valid += batch.valid.num_rows
+            emails.take(batch.valid.column("email"))
             if batch.rejected.num_rows:
                 bad.write_table(batch.rejected)
                 invalid += batch.rejected.num_rows
                 error_types.update(_counts(batch.rejected))
                 sample += batch.rejected.slice(0, SAMPLE_ROWS - len(sample)).to_pylist()
-    return Prepared(valid_path, rejected_path, valid, invalid, dict(error_types.most_common()), tuple(sample))
+    return Prepared(
+        valid_path,
+        rejected_path,
+        valid,
+        invalid,
+        dict(error_types.most_common()),
+        tuple(sample),
+        tuple(emails.taken),
+    )
+
+
+class _Sample:
+    """Takes every n-th value of a column whose length nobody knows yet; n doubles as the sample fills."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self._every = 1
+        self._next = 0
+
+    def take(self, column: pa.ChunkedArray) -> None:
+        places = range(self._next, len(column), self._every)
+        self.taken += column.take(pa.array(places, pa.int64())).to_pylist()
+        self._next = self._next + len(places) * self._every - len(column)
+        while len(self.taken) > SAMPLE_EMAILS:
+            self._next += self._every * (len(self.taken) % 2)
+            self.taken = self.taken[::2]
+            self._every *= 2
 
 
 def _counts(rejected: pa.Table) -> dict[str, int]:

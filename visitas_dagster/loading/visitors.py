@@ -16,15 +16,12 @@ from typing import Literal
 import pyarrow as pa
 from sqlalchemy import Connection, DateTime, TextClause, bindparam, column, insert, select, table, update
 
-from visitas_dagster.domain.visitors import merge
+from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.statements import statement
 from visitas_dagster.loading.tables import periodo_visitantes as period_table
 from visitas_dagster.loading.writers import RowWriter
 
 _touched = table("lote_correos", column("email"))
-
-MEMORY_ROWS = 400_000
-"""Visitors counted in memory before they go to the server in parts: about 60 MB."""
 
 
 @dataclass(frozen=True, order=True)
@@ -66,7 +63,7 @@ class VisitorTables:
     @staticmethod
     def create_temporary(connection: Connection, dialect: str) -> None:
         """Create the session's temporary tables, outside the load's transaction."""
-        for name in ("lote_visitantes_crear", "lote_partes_crear", "lote_correos_crear"):
+        for name in ("lote_visitantes_crear", "lote_correos_crear"):
             connection.execute(statement(name, dialect))
 
     def turn_period(self, today: date, *, alone: bool = False) -> Period:
@@ -105,41 +102,37 @@ class VisitorTables:
 
     def empty_batch(self) -> None:
         """Empty the temporary tables: the session may have served a load before."""
-        for name in ("lote_visitantes", "lote_partes", "lote_correos"):
+        for name in ("lote_visitantes", "lote_correos"):
             self._connection.exec_driver_sql(f"DELETE FROM {name}")
 
-    def stage(self, writer: RowWriter, tallies: Iterator[pa.Table]) -> int:
-        """Put the file's visitors into ``lote_visitantes``, one row each; return how many.
+    def stage(self, writer: RowWriter, visitors: Iterator[pa.Table]) -> int:
+        """Put the file's visitors into ``lote_visitantes``; return how many.
 
         Args:
             writer: the way rows go in.
-            tallies: tables as :func:`visitas_dagster.domain.visitors.tally` makes them.
+            visitors: tables as :func:`visitas_dagster.domain.visitors.tally` makes them, one row a visitor, in the
+                order of the key, so that its pages fill in order.
         """
-        held: list[pa.Table] = []
-        in_parts = False
-        for tally in tallies:
-            held.append(tally)
-            if sum(table.num_rows for table in held) > MEMORY_ROWS:
-                held = [merge(held)]
-                if held[0].num_rows > MEMORY_ROWS // 2:
-                    writer.write(self._connection, "lote_partes", held[0], {})
-                    held, in_parts = [], True
-        merged = merge(held) if held else None
-        if in_parts:
-            if merged is not None:
-                writer.write(self._connection, "lote_partes", merged, {})
-            self._connection.execute(statement("lote_visitantes_juntar", self._dialect))
-        elif merged is not None:
-            writer.write(self._connection, "lote_visitantes", merged, {})
-        return int(self._connection.exec_driver_sql("SELECT COUNT(*) FROM lote_visitantes").scalar_one())
+        packed = ((writer.pack(table), table.num_rows) for table in visitors)
+        staged = 0
+        for rows, count in ahead(packed):
+            writer.write(self._connection, "lote_visitantes", rows, {})
+            staged += count
+        return staged
 
     def known(self) -> int:
         """How many of the staged visitors have a row already."""
         return int(self._connection.execute(statement("visitantes_conocidos", self._dialect)).scalar_one())
 
-    def add(self) -> None:
-        """Add the staged visitors' visits: right for rows that were not counted before."""
-        self._connection.execute(_typed(statement("visitantes_sumar", self._dialect), {"ahora": self._now}))
+    def add(self, staged: int) -> int:
+        """Add the staged visitors' visits, right for rows that were not counted before; return how many were known.
+
+        The servers say 1 for a row that went in and 2 for one that changed, and each known visitor's total changes:
+        no second look at every visitor is needed (2 of 28 s a million on MariaDB). SQLite says 1 for both.
+        """
+        known = self.known() if self._dialect == "sqlite" else None
+        done = self._connection.execute(_typed(statement("visitantes_sumar", self._dialect), {"ahora": self._now}))
+        return done.rowcount - staged if known is None else known
 
     def touch_file(self, entry_id: int) -> None:
         """Note the visitors of a version whose rows are about to go."""

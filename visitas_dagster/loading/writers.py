@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import repeat
 from typing import Protocol
 
@@ -26,18 +27,38 @@ from visitas_dagster.resources.database import reading
 log = logging.getLogger("visitas.carga")
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Rows made ready to travel.
+
+    Attributes:
+        rows: columns named as the table's.
+        wire: their bytes as the way to the server wants them, where it wants bytes.
+    """
+
+    rows: pa.Table
+    wire: pa.Buffer | None = None
+
+
 class RowWriter(Protocol):
     """One way to insert rows."""
 
     name: str
 
-    def write(self, connection: Connection, target: str, rows: pa.Table, constants: Mapping[str, int]) -> None:
+    def pack(self, rows: pa.Table) -> Packed:
+        """Make rows ready; another thread may do it while earlier rows travel.
+
+        Args:
+            rows: columns named as the table's.
+        """
+
+    def write(self, connection: Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
         """Insert every row.
 
         Args:
             connection: an open transaction.
             target: the table's name, one of this project's own.
-            rows: columns named as the table's.
+            packed: what :meth:`pack` of the same writer made.
             constants: further columns, the same number in every row.
         """
 
@@ -65,11 +86,18 @@ class LoadDataWriter:
 
     name = "LOAD DATA LOCAL INFILE"
 
-    def write(self, connection: Connection, target: str, rows: pa.Table, constants: Mapping[str, int]) -> None:
+    def pack(self, rows: pa.Table) -> Packed:
         """See :class:`RowWriter`."""
-        if not rows.num_rows:
+        wire = pa.BufferOutputStream()
+        pacsv.write_csv(rows, wire, pacsv.WriteOptions(include_header=False, quoting_style="needed"))
+        return Packed(rows, wire.getvalue())
+
+    def write(self, connection: Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
+        """See :class:`RowWriter`."""
+        rows, wire = packed.rows, packed.wire
+        if not rows.num_rows or wire is None:
             return
-        with _memory_file(rows) as path:
+        with _memory_file(wire) as path:
             result = connection.exec_driver_sql(_load_data(target, rows.schema, constants, path))
             loaded = result.rowcount
         # With LOCAL a value that does not fit is no error but a warning, and the row goes in, changed.
@@ -104,12 +132,12 @@ def _nullable(target: str, name: str) -> bool:
 
 
 @contextmanager
-def _memory_file(rows: pa.Table) -> Iterator[str]:
+def _memory_file(content: pa.Buffer) -> Iterator[str]:
     """A file that lives in memory, by a path that the driver of this process can open."""
     descriptor = os.memfd_create("visitas-carga")
     try:
         with os.fdopen(descriptor, "wb", closefd=False) as stream:
-            pacsv.write_csv(rows, stream, pacsv.WriteOptions(include_header=False, quoting_style="needed"))
+            stream.write(content)
         yield f"/proc/self/fd/{descriptor}"
     finally:
         os.close(descriptor)
@@ -121,15 +149,20 @@ class MultiRowWriter:
     name = "INSERT de varias filas"
     placeholder = "%s"
 
-    def write(self, connection: Connection, target: str, rows: pa.Table, constants: Mapping[str, int]) -> None:
+    def pack(self, rows: pa.Table) -> Packed:
         """See :class:`RowWriter`."""
+        return Packed(self.prepared(rows))
+
+    def write(self, connection: Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
+        """See :class:`RowWriter`."""
+        rows = packed.rows
         if not rows.num_rows:
             return
         names = [*rows.schema.names, *constants]
         # PyMySQL packs rows into one statement only where every value is a placeholder.
         values = ", ".join([self.placeholder] * len(names))
         statement = f"INSERT INTO {target} ({', '.join(names)}) VALUES ({values})"
-        connection.exec_driver_sql(statement, list(_tuples(self.prepared(rows), tuple(constants.values()))))
+        connection.exec_driver_sql(statement, list(_tuples(rows, tuple(constants.values()))))
 
     def prepared(self, rows: pa.Table) -> pa.Table:
         """Give the values the types that the driver takes."""
