@@ -210,7 +210,11 @@ def board(database: Database, tmp_path: Path) -> Iterator[Board]:
     reader = sa.create_engine(
         url.set(username=user, password="clave"),
         # The server's own zone may be any: the source sets the session's.
-        connect_args={"init_command": f"SET SESSION time_zone = '{zone}'", "charset": "utf8mb4"},
+        # Its driver's collation is this one, whatever the database's is.
+        connect_args={
+            "init_command": f"SET SESSION time_zone = '{zone}', collation_connection = 'utf8mb4_unicode_ci'",
+            "charset": "utf8mb4",
+        },
     )
     yield Board(reader, history)
     reader.dispose()
