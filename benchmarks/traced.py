@@ -89,13 +89,11 @@ class Watch:
 def statement_name(statement: str) -> str:
     """Return ``sql: VERB table`` for the statements that take time, ``sql: other`` for the rest."""
     text = " ".join(statement.split())
-    for table in ("estadisticas", "errores", "lote_visitantes", "lote_partes"):
+    for table in ("estadisticas", "errores", "lote_visitantes"):
         if f"INTO TABLE {table} " in text or text.startswith(f"INSERT INTO {table} ("):
             return f"sql: rows into {table}"
     if "INSERT INTO visitantes" in text:
         return "sql: upsert into visitantes"
-    if "INSERT INTO lote_visitantes" in text:
-        return "sql: lote_partes into lote_visitantes"
     if text.startswith(("SELECT count(*)", "SELECT COUNT(*)")) or "INNER JOIN visitantes" in text:
         return "sql: counts"
     return "sql: other"
