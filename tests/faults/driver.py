@@ -104,8 +104,8 @@ def _mid_validation() -> None:
 def _mid_load() -> None:
     original = transaction._Load._write
 
-    def write(self: Any, target: str, rows: Any) -> None:
-        original(self, target, rows)
+    def write(self: Any, target: str, packed: Any) -> None:
+        original(self, target, packed)
         if target == "estadisticas":
             die()
 
