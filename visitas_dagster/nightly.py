@@ -9,7 +9,8 @@ nothing where the sensor is switched off; both may ask for a file at once, and i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import dagster as dg
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
@@ -41,15 +42,21 @@ class SilentPass(Silent):
 class DagsterSide:
     """The :class:`~visitas_dagster.closing.close.Orchestrator` over one Dagster instance."""
 
-    def __init__(self, platform: Platform, instance: dg.DagsterInstance, observer: PassObserver | None = None) -> None:
-        """Remember them; ``observer`` is told of the pass."""
+    def __init__(
+        self,
+        platform: Platform,
+        instance: dg.DagsterInstance,
+        watching: Callable[[], AbstractContextManager[PassObserver]] = lambda: nullcontext(SilentPass()),
+    ) -> None:
+        """Remember them; ``watching`` opens what is told of the pass, for as long as it takes."""
         self._platform = platform
         self._instance = instance
-        self._observer = observer or SilentPass()
+        self._watching = watching
 
     def dispatch(self) -> Facts:
         """Do one pass; see the protocol."""
-        result = Passes(self._platform, self._instance, self._observer).pending()
+        with self._watching() as observer:
+            result = Passes(self._platform, self._instance, observer).pending()
         ended: dict[str, int] = {}
         for outcome in result.outcomes:
             ended[outcome.estado] = ended.get(outcome.estado, 0) + 1

@@ -99,13 +99,13 @@ def _mid_partitions() -> None:
 
 
 _STEPS = (
-    "limpiar",
+    "limpieza",
     "cuarentena",
-    "despachar",
-    "sellar",
-    "visitantes",
-    "retencion_logs",
-    "retencion_respaldos",
+    "pendientes",
+    "respaldo",
+    "contadores",
+    "logs_viejos",
+    "respaldos_viejos",
     "particiones",
     "reportes",
 )

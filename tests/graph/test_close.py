@@ -84,16 +84,16 @@ def test_a_close_takes_what_is_pending_in_runs_of_its_own_and_shows_what_it_did(
     assert pipeline.on_server() == set()
     metadata = shown(instance, DAY)
     folders = pipeline.platform.folders
-    assert metadata["despachar/archivos"] == 1
-    assert metadata["despachar/estados"] == {"COMPLETADO": 1}
-    assert metadata["sellar/miembros"] == metadata["sellar/agregados"] == 1
+    assert metadata["pendientes/archivos"] == 1
+    assert metadata["pendientes/estados"] == {"COMPLETADO": 1}
+    assert metadata["respaldo/miembros"] == metadata["respaldo/agregados"] == 1
     assert metadata["respaldo"] == str(folders.backup / "backup_20240314.zip")
     assert metadata["reporte_diario"] == str(folders.reportes / "diario_20240314.html")
     assert metadata["reporte_mensual_csv"] == str(folders.reportes / "mensual_202403.csv")
     assert all(Path(metadata[name]).is_file() for name in metadata if name.startswith("reporte_"))
     (row,) = pipeline.rows(tables.cierres)
     assert (row["fecha"], row["estado"], row["intentos"], row["mensaje"]) == (DAY, "COMPLETADO", 1, None)
-    assert row["detalle"]["sellar"] == {
+    assert row["detalle"]["respaldo"] == {
         "zip": "backup_20240314.zip",
         "agregados": 1,
         "miembros": 1,
@@ -114,7 +114,7 @@ def test_a_step_that_fails_makes_the_run_fail_and_the_others_are_done(
     assert not result.success
     (row,) = pipeline.rows(tables.cierres)
     assert row["estado"] == "FALLO"
-    assert row["mensaje"].startswith("despachar: VISITAS_SFTP_DIR")
+    assert row["mensaje"].startswith("pendientes: VISITAS_SFTP_DIR")
     with zipfile.ZipFile(pipeline.platform.folders.backup / "backup_20240314.zip") as archive:
         assert len(archive.namelist()) == 2
     assert (pipeline.platform.folders.reportes / "diario_20240314.html").is_file()

@@ -103,7 +103,7 @@ def test_a_day_of_every_fate_is_sealed(pipeline: Pipeline, orchestrator: Partiti
 def test_what_is_pending_at_night_goes_to_the_next_days_zip(pipeline: Pipeline, orchestrator: Partitions) -> None:
     pipeline.deliver(GOOD, FILES[GOOD])
     (closed,) = close_night(pipeline, DAY, orchestrator)
-    assert step(closed, "despachar")["archivos"] == 1
+    assert step(closed, "pendientes")["archivos"] == 1
     assert sealed(pipeline.platform.folders) == {}
     (closed,) = close_night(pipeline, DAY + ONE_DAY, orchestrator)
     assert sealed(pipeline.platform.folders) == {"backup_20240315.zip": members((GOOD, FILES[GOOD]))}
@@ -116,7 +116,7 @@ def test_a_close_run_twice_changes_nothing(pipeline: Pipeline, orchestrator: Par
     before = zip_path(pipeline.platform.folders, DAY).read_bytes(), pipeline.tables()
     (closed,) = close_night(pipeline, DAY, orchestrator)
     assert (zip_path(pipeline.platform.folders, DAY).read_bytes(), pipeline.tables()) == before
-    assert step(closed, "sellar")["agregados"] == 0
+    assert step(closed, "respaldo")["agregados"] == 0
     assert rows(pipeline) == [(DAY, "COMPLETADO", 2, None)]
 
 
@@ -124,11 +124,11 @@ def test_a_second_close_of_the_day_adds(pipeline: Pipeline, orchestrator: Partit
     pipeline.deliver(GOOD, FILES[GOOD])
     pipeline.run_pass()
     (first,) = close_days(pipeline.platform, orchestrator, DAY)
-    assert step(first, "sellar")["miembros"] == 1
+    assert step(first, "respaldo")["miembros"] == 1
     pipeline.deliver(SOME_BAD, FILES[SOME_BAD])
     pipeline.run_pass()
     (second,) = close_night(pipeline, DAY, orchestrator)
-    assert (step(second, "sellar")["agregados"], step(second, "sellar")["miembros"]) == (1, 2)
+    assert (step(second, "respaldo")["agregados"], step(second, "respaldo")["miembros"]) == (1, 2)
     assert sealed(pipeline.platform.folders) == {
         "backup_20240314.zip": members((GOOD, FILES[GOOD]), (SOME_BAD, FILES[SOME_BAD]))
     }
@@ -168,7 +168,7 @@ def test_a_quiet_day_is_none_that_was_missed(pipeline: Pipeline, orchestrator: P
     at(pipeline, DAY + 30 * ONE_DAY, 2)
     assert Journal(pipeline.platform).owed() == [DAY + 29 * ONE_DAY]
     (closed,) = close_days(pipeline.platform, orchestrator)
-    assert step(closed, "sellar")["zip"] is None
+    assert step(closed, "respaldo")["zip"] is None
 
 
 def test_a_single_day_leaves_the_others(pipeline: Pipeline, orchestrator: Partitions) -> None:
@@ -203,7 +203,7 @@ def test_what_a_dead_run_left_of_a_system_failure_goes_to_quarantine(
     (pipeline.platform.folders.staging / "suelto.tmp").write_bytes(b"nada")
     (closed,) = close_night(pipeline, DAY, orchestrator)
     assert closed.message is None
-    assert step(closed, "limpiar") == {"corridas_muertas": 1, "sueltos": 1}
+    assert step(closed, "limpieza") == {"corridas_muertas": 1, "sueltos": 1}
     assert step(closed, "cuarentena") == {"movidos": 1, "nombres": [GOOD]}
     assert pipeline.quarantine(SISTEMA) == {sha256(FILES[GOOD])}
     assert pipeline.staging() == []
@@ -220,7 +220,7 @@ def test_what_waits_in_quarantine_for_a_further_day_is_taken(pipeline: Pipeline,
     with dg.DagsterInstance.ephemeral() as instance:
         at(pipeline, DAY + 2 * ONE_DAY, 2)
         (closed,) = close_days(pipeline.platform, DagsterSide(pipeline.platform, instance))
-    assert step(closed, "despachar") == {"archivos": 1, "estados": {"COMPLETADO": 1}, "siguen_llegando": 0}
+    assert step(closed, "pendientes") == {"archivos": 1, "estados": {"COMPLETADO": 1}, "siguen_llegando": 0}
     assert pipeline.quarantine(SISTEMA) == set()
     close_night(pipeline, DAY + 2 * ONE_DAY, orchestrator)
     assert sealed(pipeline.platform.folders) == {"backup_20240316.zip": members((GOOD, FILES[GOOD]))}
@@ -265,7 +265,7 @@ def test_visitors_that_sent_nothing_are_rolled_over(
     (row,) = pipeline.rows(tables.visitantes)
     assert (row["visitas_totales"], row["visitas_anio_actual"], row["visitas_mes_actual"]) == (2, year, month)
     after = last + ONE_DAY
-    assert step(closed, "visitantes") == {"anio": after.year, "mes": after.month}
+    assert step(closed, "contadores") == {"anio": after.year, "mes": after.month}
 
 
 def test_the_month_turns_at_the_operators_midnight(pipeline: Pipeline, orchestrator: Partitions) -> None:
@@ -306,7 +306,7 @@ def test_retention_is_exact_to_the_day(pipeline: Pipeline, orchestrator: Partiti
         f"backup_{today - timedelta(days=age):%Y%m%d}.zip" for age in range(86, 91)
     }
     assert (folders.backup / "backup_20230101.zip.viejo").is_file()
-    assert step(closed, "retencion_logs")["borrados"] == step(closed, "retencion_respaldos")["borrados"] == 4
+    assert step(closed, "logs_viejos")["borrados"] == step(closed, "respaldos_viejos")["borrados"] == 4
 
 
 @one_engine
@@ -359,7 +359,7 @@ def test_a_step_that_fails_is_told_and_the_others_are_done(
 
     monkeypatch.setattr(orchestrator, "dispatch", broken)
     (closed,) = close_night(pipeline, DAY, orchestrator)
-    told = "despachar: el servidor cambió su llave. averigüe por qué"
+    told = "pendientes: el servidor cambió su llave. averigüe por qué"
     assert closed.message == told
     assert rows(pipeline) == [(DAY, "FALLO", 1, told)]
     assert sealed(pipeline.platform.folders) == {"backup_20240314.zip": members(*FILES.items())}
@@ -376,7 +376,7 @@ def test_the_incident_of_a_failed_close_opens_and_ends(
     monkeypatch.setattr(orchestrator, "dispatch", lambda: 1 // 0)
     (closed,) = close_night(pipeline, DAY, orchestrator)
     assert closed.message is not None
-    assert closed.message.startswith("despachar: error inesperado: ZeroDivisionError")
+    assert closed.message.startswith("pendientes: error inesperado: ZeroDivisionError")
     (incident,) = pipeline.rows(tables.incidentes)
     assert incident["cerrado"] is None
     monkeypatch.undo()
@@ -414,7 +414,7 @@ def test_a_full_disk_while_sealing_loses_nothing(
     monkeypatch.setattr(sealing, "_copy_in", full)
     (closed,) = close_night(pipeline, DAY, orchestrator)
     assert closed.message == (
-        "sellar: no hay espacio en disco para sellar el respaldo del día. libere espacio en VISITAS_HOME"
+        "respaldo: no hay espacio en disco para sellar el respaldo del día. libere espacio en VISITAS_HOME"
     )
     assert loose(pipeline.platform.folders) == before
     monkeypatch.undo()
@@ -435,7 +435,7 @@ def test_without_quarantine_nothing_is_sealed(
     monkeypatch.setattr(closing, "quarantine_failures", broken)
     (closed,) = close_night(pipeline, DAY, orchestrator)
     assert closed.message == (
-        "cuarentena: no hay permiso; sellar: espera a que se pueda apartar lo que va a cuarentena"
+        "cuarentena: no hay permiso; respaldo: espera a que se pueda apartar lo que va a cuarentena"
     )
     assert sealed(pipeline.platform.folders) == {}
 

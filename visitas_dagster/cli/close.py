@@ -53,8 +53,9 @@ def _close(platform: Platform, day: date | None) -> Sequence[Closed]:
 
     console = output()
     try:
-        with open_instance(platform.settings, captures_output=False) as instance, Watch(console) as watch:
-            closes = close_days(platform, DagsterSide(platform, instance, watch), day, _Shown(console))
+        with open_instance(platform.settings, captures_output=False) as instance:
+            side = DagsterSide(platform, instance, lambda: Watch(console))
+            closes = close_days(platform, side, day, _Shown(console))
             for closed in closes:
                 tell_dagster(instance, closed)
     except KeyboardInterrupt:
@@ -79,36 +80,23 @@ class _Shown:
             Text("falló", "red") if step.failure else Text("no se hizo", "yellow") if failed else Text("listo", "green")
         )
         said = text(failed) if failed else _said(step)
-        self._console.print(Text.assemble("  ", f"{_TITLES.get(step.name, step.name):<22}", mark, f"  {said}"))
-
-
-_TITLES = {
-    "despachar": "pendientes",
-    "limpiar": "staging",
-    "cuarentena": "cuarentena",
-    "sellar": "respaldo sellado",
-    "visitantes": "contadores",
-    "retencion_logs": "bitácoras viejas",
-    "retencion_respaldos": "respaldos viejos",
-    "particiones": "particiones viejas",
-    "reportes": "reportes",
-}
+        self._console.print(Text.assemble("  ", f"{step.name:<18}", mark, f"  {said}"))
 
 
 def _said(step: Step) -> str:
     facts = step.facts
     match step.name:
-        case "despachar":
+        case "pendientes":
             ended = ", ".join(f"{count} {estado}" for estado, count in sorted(facts["estados"].items()))
             more = (
                 f"; {counted(facts['siguen_llegando'], 'sigue', 'siguen')} llegando" if facts["siguen_llegando"] else ""
             )
             return counted(facts["archivos"], "archivo", "archivos") + (f": {ended}" if ended else "") + more
-        case "limpiar":
+        case "limpieza":
             return counted(facts["corridas_muertas"], "corrida muerta", "corridas muertas")
         case "cuarentena":
             return counted(facts["movidos"], "archivo movido", "archivos movidos")
-        case "sellar":
+        case "respaldo":
             if facts["zip"] is None:
                 return "no hay respaldos de ese día"
             left = (
@@ -117,9 +105,9 @@ def _said(step: Step) -> str:
                 else ""
             )
             return f"{facts['zip']}: {number(facts['miembros'])} en total, {number(facts['agregados'])} agregados{left}"
-        case "visitantes":
+        case "contadores":
             return f"al mes {facts['anio']}-{facts['mes']:02}"
-        case "retencion_logs" | "retencion_respaldos":
+        case "logs_viejos" | "respaldos_viejos":
             return counted(facts["borrados"], "día borrado", "días borrados")
         case "particiones":
             return counted(facts["quitadas"], "quitada", "quitadas")

@@ -43,7 +43,7 @@ log = logging.getLogger("visitas.cierre")
 MAX_WAIT_S = 60
 """Seconds between two tries of a step at the most."""
 
-PASS = "despachar"
+PASS = "pendientes"
 """The step that all closes of one command share."""
 
 Facts = dict[str, Any]
@@ -184,7 +184,7 @@ class _Close:
         today, settings = self._platform.today(), self._platform.settings
         self._watch.begun(day)
         self._journal.begin(day)
-        self._do("limpiar", self._clear)
+        self._do("limpieza", self._clear)
         # Before the pass: what waits in quarantine for a further day, the pass takes from there.
         moved = self._do("cuarentena", lambda: _listed("movidos", quarantine_failures(self._platform)))
         if taken is None:
@@ -192,17 +192,17 @@ class _Close:
         else:
             self._note(taken)
         if _is_done(moved):
-            self._do("sellar", self._seal)
+            self._do("respaldo", self._seal)
         else:
             # Sealed now, the bytes of a system failure would stand in a zip and not in quarantine.
-            self._note(Step("sellar", skipped="espera a que se pueda apartar lo que va a cuarentena"))
-        self._do("visitantes", self._turn_period)
+            self._note(Step("respaldo", skipped="espera a que se pueda apartar lo que va a cuarentena"))
+        self._do("contadores", self._turn_period)
         self._do(
-            "retencion_logs",
+            "logs_viejos",
             lambda: _listed("borrados", _texts(remove_old_logs(folders, today, settings.retencion_logs_dias))),
         )
         self._do(
-            "retencion_respaldos",
+            "respaldos_viejos",
             lambda: _listed("borrados", _texts(remove_old_zips(folders, today, settings.retencion_backup_dias))),
         )
         self._do("particiones", self._drop_partitions)
