@@ -514,8 +514,10 @@ class MySQLServer(LocalDatabaseServer):
         script = mysql_script()
         if script is None:
             raise ServerError("the script real-mysql is not here")
-        # A killed server leaves it behind, and the script would take it for the new one's.
-        (self.folder / "mysqld.pid").unlink(missing_ok=True)
+        # A killed server leaves both behind. The script would take the first for the new one's; the second names a
+        # process that may still be there as a zombie, or again as another.
+        for left in ("mysqld.pid", "mysql.sock.lock"):
+            (self.folder / left).unlink(missing_ok=True)
         # The script's caller may add server options of its own by the same variable.
         options = " ".join([*self._options, os.environ.get("MYSQLD_ARGS", "")])
         done = subprocess.run(
