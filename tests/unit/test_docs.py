@@ -31,7 +31,7 @@ CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
 TEST_SETTINGS = {"VISITAS_TEST_MYSQL_URL", "VISITAS_TEST_MUERTES"}
 
 # What a page may name of the world outside; whatever is not here is somebody's own.
-FOLDERS = ("/home/etl", "/home/vinkOS/archivosVisitas", "/opt/visitas")
+FOLDERS = ("/etc/systemd/system", "/home/etl", "/home/vinkOS/archivosVisitas", "/opt/visitas")
 SITES = {"docs.dagster.io", "keepachangelog.com", "semver.org"}
 OWN_MACHINE = {"127.0.0.1", "localhost"}
 RESERVED = re.compile(r"(?:.+\.)?(?:example|invalid|example\.(?:com|org|net|com\.mx))")

@@ -71,6 +71,9 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
         ("VISITAS_REINTENTOS", "0", "reintentos", 0),
         ("VISITAS_REINTENTO_BASE_S", "0", "reintento_base_s", 0),
         ("VISITAS_ALERTA_TASA_ERROR", "0.5", "alerta_tasa_error", 0.5),
+        ("VISITAS_ALERTA_DEMORA_H", "0", "alerta_demora_h", 0),
+        ("VISITAS_ALERTA_ESPERA_H", "0.5", "alerta_espera_h", 0.5),
+        ("VISITAS_ALERTA_REMITENTE", "visitas@example.com", "alerta_remitente", "visitas@example.com"),
         ("VISITAS_RETENCION_LOGS_DIAS", "1", "retencion_logs_dias", 1),
         ("VISITAS_RETENCION_BACKUP_DIAS", "1", "retencion_backup_dias", 1),
         ("VISITAS_ALERTA_CORREO", "guardia@example.com", "alerta_correo", "guardia@example.com"),
@@ -85,22 +88,40 @@ def test_each_setting_is_read_from_its_variable(
 
 
 @pytest.mark.parametrize(
-    ("name", "field"),
+    ("name", "field", "value"),
     [
-        ("VISITAS_DB_URL", "db_url"),
-        ("VISITAS_SFTP_PASSWORD", "sftp_password"),
-        ("VISITAS_SMTP_URL", "smtp_url"),
-        ("VISITAS_ALERTA_WEBHOOK", "alerta_webhook"),
-        ("VISITAS_DAGSTER_DB_URL", "dagster_db_url"),
+        ("VISITAS_DB_URL", "db_url", "mysql://u:secreto@h/b"),
+        ("VISITAS_SFTP_PASSWORD", "sftp_password", "secreto"),
+        ("VISITAS_SMTP_URL", "smtp_url", "smtps://u:secreto@h"),
+        ("VISITAS_ALERTA_WEBHOOK", "alerta_webhook", "https://h.example/secreto"),
+        ("VISITAS_DAGSTER_DB_URL", "dagster_db_url", "mysql://u:secreto@h/b"),
     ],
 )
-def test_a_secret_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, field: str) -> None:
-    monkeypatch.setenv(name, "mysql://u:secreto@h/b")
+def test_a_secret_is_read_and_never_shown(monkeypatch: pytest.MonkeyPatch, name: str, field: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
     settings = load_settings()
-    assert getattr(settings, field).get_secret_value() == "mysql://u:secreto@h/b"
+    assert getattr(settings, field).get_secret_value() == value
     assert "secreto" not in repr(settings)
     assert "secreto" not in str(settings)
     assert "secreto" not in settings.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VISITAS_SMTP_URL", "smtp://u:secreto@correo.example"),
+        ("VISITAS_ALERTA_CORREO", "secreto"),
+        ("VISITAS_ALERTA_REMITENTE", "secreto"),
+        ("VISITAS_ALERTA_WEBHOOK", "ftp://h.example/secreto"),
+    ],
+)
+def test_a_channel_that_is_none_stops_the_start_without_being_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"^{name}: ") as caught:
+        load_settings()
+    assert "secreto" not in str(caught.value)
 
 
 def test_a_database_url_is_taken_with_its_password() -> None:
