@@ -26,6 +26,7 @@ from visitas_dagster.closing.journal import Journal
 from visitas_dagster.closing.lock import alone
 from visitas_dagster.closing.sealing import zip_path
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
+from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import tables
 from visitas_dagster.nightly import DagsterSide
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, Folders
@@ -133,6 +134,30 @@ def test_a_second_close_of_the_day_adds(pipeline: Pipeline, orchestrator: Partit
         "backup_20240314.zip": members((GOOD, FILES[GOOD]), (SOME_BAD, FILES[SOME_BAD]))
     }
     assert loose(pipeline.platform.folders) == set()
+
+
+def test_a_replay_from_a_sealed_backup_makes_no_second_one(pipeline: Pipeline, orchestrator: Partitions) -> None:
+    pipeline.deliver(GOOD, FILES[GOOD])
+    pipeline.run_pass()
+    close_night(pipeline, DAY, orchestrator)
+    before = pipeline.tables().visitantes
+    task = pipeline.replay(GOOD)
+    assert (task.failure, task.estado) == (None, Estado.COMPLETADO)
+    assert pipeline.tables().visitantes == before
+    assert loose(pipeline.platform.folders) == set()
+
+
+def test_a_delivery_after_its_backup_was_sealed_is_backed_up_again(
+    pipeline: Pipeline, orchestrator: Partitions
+) -> None:
+    pipeline.deliver(GOOD, FILES[GOOD])
+    pipeline.run_pass()
+    close_night(pipeline, DAY, orchestrator)
+    pipeline.deliver(GOOD, FILES[GOOD])
+    pipeline.run_pass()
+    close_night(pipeline, DAY + ONE_DAY, orchestrator)
+    held = members((GOOD, FILES[GOOD]))
+    assert sealed(pipeline.platform.folders) == {"backup_20240314.zip": held, "backup_20240315.zip": held}
 
 
 def test_missed_days_are_closed_first_and_in_order(pipeline: Pipeline, orchestrator: Partitions) -> None:

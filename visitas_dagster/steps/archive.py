@@ -11,6 +11,7 @@ from visitas_dagster.domain.arrivals import UNREMOVED
 from visitas_dagster.domain.content import ContentScan, scan_file
 from visitas_dagster.domain.failures import PermanentFailure, VisitasError
 from visitas_dagster.domain.states import FAILED, FINISHED, Estado
+from visitas_dagster.resources.copies import copies
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
 from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps import story
@@ -68,6 +69,9 @@ def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
     folders = tools.platform.folders
     if any(scan_file(copy).sha256 == digest for copy in folders.loose_backups(task.archivo, digest)):
         return
+    if task.listed is None and any(copy.member for copy in copies(folders, task.archivo, digest)):
+        # Nothing was delivered: the bytes came from a copy on this machine, and a sealed backup has them.
+        return
     _keep(tools, task, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
 
 
@@ -77,10 +81,10 @@ def _keep(tools: RunTools, task: FileTask, place: Path, digest: str) -> None:
         story.tell(story.kept(task, place, tools.platform.folders.home))
 
 
-def _leave_quarantine(copies: list[Path]) -> None:
+def _leave_quarantine(paths: list[Path]) -> None:
     with disk_errors("sacar de la cuarentena"):
-        for copy in copies:
-            copy.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def _remove(tools: RunTools, task: FileTask) -> None:
