@@ -20,12 +20,12 @@ from visitas_dagster.closing.figures import (
     FileLine,
     Period,
     Tally,
-    day,
     each_file,
     gather,
     local,
-    month,
 )
+from visitas_dagster.closing.figures import day as day_period
+from visitas_dagster.closing.figures import month as month_period
 from visitas_dagster.closing.report_page import page
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.domain.spreadsheet import safe_cell
@@ -43,23 +43,23 @@ class ReportFiles:
     csv: Path
 
 
-def write_daily(platform: Platform, day_: date) -> ReportFiles:
+def write_daily(platform: Platform, day: date) -> ReportFiles:
     """Write ``diario_YYYYMMDD`` for a day of ``VISITAS_ZONA_HORARIA``; an earlier one is replaced.
 
     Raises:
         SystemFailure: the database or the disk failed; each file is whole, the old one or the new one.
     """
-    return write(platform, gather(platform, day(day_)))
+    return write(platform, gather(platform, day_period(day)))
 
 
-def write_monthly(platform: Platform, year: int, month_: int) -> ReportFiles:
+def write_monthly(platform: Platform, year: int, month: int) -> ReportFiles:
     """Write ``mensual_YYYYMM`` for a month of ``VISITAS_ZONA_HORARIA``; an earlier one is replaced.
 
     Raises:
         ValueError: there is no such month.
         SystemFailure: as for :func:`write_daily`.
     """
-    return write(platform, gather(platform, month(year, month_)))
+    return write(platform, gather(platform, month_period(year, month)))
 
 
 def write(platform: Platform, figures: Figures) -> ReportFiles:

@@ -63,7 +63,7 @@ def about(**known: str) -> Iterator[None]:
 def log_name(archivo: str) -> str:
     """The log of a file: ``report_7.txt`` → ``report_7.log``. Whatever the name holds, the log stays in its folder."""
     stem = archivo.rpartition(".")[0] or archivo
-    safe = _UNSAFE.sub("_", stem).lstrip(".")[:_MAX_STEM]
+    safe = _UNSAFE.sub("_", mask_addresses(stem)).lstrip(".")[:_MAX_STEM]
     if safe != stem or safe.startswith(("orchestrator_", "error_")):
         # Two names that look alike now are still two, and none is that of another log.
         safe = f"archivo_{safe}_{hashlib.sha256(archivo.encode(errors='surrogatepass')).hexdigest()[:8]}"

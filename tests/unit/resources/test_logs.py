@@ -87,6 +87,11 @@ def test_a_name_that_would_be_another_log_gets_one_of_its_own(archivo: str) -> N
     assert log_name(archivo).startswith("archivo_")
 
 
+def test_an_address_in_a_name_is_not_told_by_the_logs_name() -> None:
+    assert "ana" not in log_name("visita_ana@example.com.csv")
+    assert log_name("ana@example.com.csv") != log_name("eva@example.com.csv")
+
+
 # -------------------------------------------------------------------------------------------------------- lines
 
 
