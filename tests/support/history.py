@@ -1,14 +1,15 @@
 """Months of a ledger with files of every fate, and what the views must make of them, counted in plain Python.
 
-Making the rows and counting them belong here; what is compared with what does not. Nothing here knows the views' SQL
-or the table of offsets: days are told by `zoneinfo`.
+Making the rows, counting them and comparing a view with the count belong here; when that is done does not. Nothing here
+knows the views' SQL or the table of offsets: days are told by `zoneinfo`.
 """
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -390,3 +391,58 @@ def _new(rows: list[Row]) -> int:
 def _error_rate(rows: list[Row]) -> float | None:
     records = _records(rows)
     return records["registros_invalidos"] / records["registros_total"] if records["registros_total"] else None
+
+
+# -- comparing ------------------------------------------------------------------------------------------------------
+
+VIEWS: Final[dict[str, Callable[[History], list[Row]]]] = {
+    "v_archivos": History.archivos,
+    "v_archivos_por_dia": History.por_dia,
+    "v_cuarentena": History.cuarentena,
+    "v_duracion": History.duracion,
+    "v_en_espera": History.en_espera,
+    "v_estados": History.estados,
+    "v_reporte_mensual": History.mensual,
+    "v_tasa_errores": History.tasa_errores,
+    "v_top_errores": History.top_errores,
+}
+"""What each view must return."""
+
+
+def view(engine: sa.Engine, name: str) -> list[Row]:
+    """All rows of a view."""
+    with engine.connect() as connection:
+        return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {name}")).mappings()]
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """A row as every engine can tell it: numbers as numbers, moments to the second, SQLite's text as what it means."""
+    return {name: _plain(name, value) for name, value in row.items()}
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name in {"dia", "mes"}:
+        return date.fromisoformat(value)
+    if isinstance(value, str) and name.endswith(("_utc", "_local")):
+        value = datetime.fromisoformat(value)
+    if isinstance(value, datetime):
+        return value.replace(microsecond=0)
+    if isinstance(value, float | Decimal):
+        return round(float(value), 9)
+    return int(value) if isinstance(value, bool) else value
+
+
+def counted(rows: Iterable[Row]) -> Counter[tuple[tuple[str, Hashable], ...]]:
+    """Rows as a multiset: no view promises an order."""
+    return Counter(tuple(sorted(plain(row).items())) for row in rows)
+
+
+def view_differences(engine: sa.Engine, zone: ZoneInfo) -> list[str]:
+    """Where a view says something else than the tables' rows counted in Python; one line each."""
+    history = History.read(engine, zone)
+    found = []
+    for name, expected in VIEWS.items():
+        shown, wanted = counted(view(engine, name)), counted(expected(history))
+        found += [f"{name}: not expected: {dict(row)}" for row in (shown - wanted).elements()]
+        found += [f"{name}: missing: {dict(row)}" for row in (wanted - shown).elements()]
+    return found
