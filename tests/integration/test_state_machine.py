@@ -356,7 +356,7 @@ class Machine(RuleBasedStateMachine):
         """Two passes at the same time."""
         before = self._before()
         codes = self.installation.start({}, {}, together=together)
-        assert codes == [0, 0], self.installation.log.read_text()
+        assert codes == [0, 0], self._told()
         self._foretold(before)
 
     @precondition(lambda self: self.contents)
@@ -383,6 +383,11 @@ class Machine(RuleBasedStateMachine):
         whole_pass(self.pipeline.platform, replays=names, together=together)
         self._replayed(before, names)
 
+    def _told(self) -> str:
+        """What the ledger and the passes said, for a failing test's message."""
+        ledger = [(row["archivo"], row["estado"], row["intentos"], row["mensaje"]) for row in self._rows().values()]
+        return "\n".join([*map(repr, ledger), self.installation.log.read_text()[-8000:]])
+
     def _ever(self) -> list[str]:
         """The names that somebody knows."""
         return sorted({*self.waiting, *(name for name, _ in self._rows())})
@@ -406,8 +411,8 @@ class Machine(RuleBasedStateMachine):
     def _die(self, death: Mapping[str, Any], alone: bool, together: bool) -> None:
         before = self._before()
         dying, *living = self.installation.start(*([death] if alone else [death, {}]), together=together)
-        assert dying in (0, _KILLED), self.installation.log.read_text()
-        assert living in ([], [0]), self.installation.log.read_text()
+        assert dying in (0, _KILLED), self._told()
+        assert living in ([], [0]), self._told()
         self.dead = True
         self._observed(before)
 
@@ -512,7 +517,7 @@ class Machine(RuleBasedStateMachine):
         for name, file in sorted(before.waiting.items(), key=lambda item: item[1].mtime):
             if name in insisted or name in before.released or self._is_due(name, file, before.rows):
                 self._finish(name, file.data)
-                assert name not in self.pipeline.on_server(), f"{name} was not taken"
+                assert name not in self.pipeline.on_server(), f"{name} was not taken: {self._told()}"
                 del self.waiting[name]
             else:
                 assert self._rows_of(name) == self._rows_of(name, before.rows), f"{name} was taken before its day"
