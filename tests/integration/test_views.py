@@ -16,7 +16,7 @@ from tests.support.fixtures import Database, SftpFolder
 from tests.support.history import VIEWS, plain, seed, view, view_differences
 from tests.support.pipeline import Pipeline, SteppingClock, record, report, settings_for
 from visitas_dagster.loading import tables
-from visitas_dagster.loading.schema import upgrade
+from visitas_dagster.loading.schema import VERSION_TABLE, newest, upgrade
 from visitas_dagster.loading.statements import sql_folder
 from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.database import open_engine
@@ -101,6 +101,17 @@ def test_a_file_counts_on_the_local_day_of_its_end(engine: sa.Engine, end: datet
         )
     (row,) = view(engine, "v_archivos_por_dia")
     assert (plain(row)["dia"], plain(row)["mes"], row["archivos"]) == (day, month, 1)
+
+
+def test_an_upgrade_that_died_between_two_views_goes_on(engine: sa.Engine) -> None:
+    keep_zone(engine, MEXICO)
+    seed(engine, MEXICO, date(2026, 1, 1), days=5)
+    with engine.begin() as connection:
+        for name in ("v_reporte_mensual", "v_duracion", "v_top_errores"):
+            connection.execute(sa.text(f"DROP VIEW {name}"))
+        connection.execute(sa.text(f"UPDATE {VERSION_TABLE} SET version_num = '0004'"))
+    assert upgrade(engine) == ("0004", newest())
+    assert view_differences(engine, MEXICO) == []
 
 
 @pytest.mark.databases("mysql", "mariadb")
