@@ -6,6 +6,7 @@ Opening and preparing the instance belongs here; what runs on it does not.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,6 +33,8 @@ storage:
       env: VISITAS_DAGSTER_DB_URL
 """
 
+_USES_URL = re.compile(r"^\s*env:\s*['\"]?VISITAS_DAGSTER_DB_URL['\"]?\s*$", re.MULTILINE)
+
 _MAX_WORDS = 200
 
 _NO_CAPTURE = {
@@ -43,14 +46,24 @@ _NO_CAPTURE = {
 
 
 def prepare_home(settings: Settings) -> Path:
-    """Create Dagster's home with its ``dagster.yaml`` where it is missing; return the folder."""
+    """Create Dagster's home with its ``dagster.yaml`` where it is missing; return the folder.
+
+    A file that nobody has touched follows ``VISITAS_DAGSTER_DB_URL`` where that is set later; an operator's own is
+    left alone.
+
+    Raises:
+        SettingsError: the folder cannot be written, or an operator's file and the setting contradict each other.
+    """
     home = settings.instance_dir
     path = home / "dagster.yaml"
     try:
         home.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            text = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
-            path.write_text(text + (_STORAGE if settings.dagster_db_url else ""), encoding="utf-8")
+        plain = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
+        present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+        if present is None or (present == plain and settings.dagster_db_url):
+            path.write_text(plain + (_STORAGE if settings.dagster_db_url else ""), encoding="utf-8")
+        else:
+            _require_agreement(path, present, settings)
     except OSError as error:
         raise SettingsError(
             "DAGSTER_HOME" if settings.dagster_home else "VISITAS_HOME",
@@ -58,6 +71,23 @@ def prepare_home(settings: Settings) -> Path:
             "cree la carpeta, o dé permiso de escritura sobre ella al usuario que corre visitas",
         ) from error
     return home
+
+
+def _require_agreement(path: Path, text: str, settings: Settings) -> None:
+    """Refuse a setting that the file does not use, and a file whose setting is missing: either would go unnoticed."""
+    used = _USES_URL.search(text) is not None
+    if settings.dagster_db_url and not used:
+        raise SettingsError(
+            "VISITAS_DAGSTER_DB_URL",
+            f"{path} no la usa",
+            "agregue al archivo la sección storage de docs/settings.md, o quite el ajuste",
+        )
+    if used and not settings.dagster_db_url:
+        raise SettingsError(
+            "VISITAS_DAGSTER_DB_URL",
+            f"falta, y {path} la pide",
+            "escriba la URL de la base de datos de Dagster, o quite del archivo la sección storage",
+        )
 
 
 @contextmanager
