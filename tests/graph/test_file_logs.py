@@ -133,6 +133,15 @@ def test_the_orchestrators_log_tells_of_the_run_and_of_no_single_file(pipeline: 
     assert not [line for line in found if "archivo" in line]
 
 
+def test_what_dagster_remarks_on_an_op_is_left_to_its_web_interface(pipeline: Pipeline, ran: str) -> None:
+    pipeline.deliver(GOOD, FILES[GOOD])
+    with dg.DagsterInstance.ephemeral() as instance:
+        again = run(pipeline, instance, GOOD, GOOD)
+        remarks = [entry.user_message for entry in instance.all_logs(again) if "did not yield" in entry.user_message]
+    assert remarks
+    assert not [line for line in lines(pipeline, f"orchestrator_{DAY}.log") if "did not yield" in line["mensaje"]]
+
+
 def test_a_delivery_that_changes_nothing_says_so(pipeline: Pipeline, instance: dg.DagsterInstance, ran: str) -> None:
     pipeline.deliver(GOOD, FILES[GOOD])
     run(pipeline, instance, GOOD, GOOD)

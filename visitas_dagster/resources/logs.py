@@ -33,6 +33,8 @@ MAX_LINE = 16_000
 """Characters of a message that are kept."""
 
 _MAX_STEM = 120
+_DAGSTER = f"{os.sep}dagster{os.sep}_core{os.sep}"
+"""In the path of every module of Dagster that logs into an op's log."""
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 # Not below ROOT: what cannot be written cannot be written there either.
 _trouble = logging.getLogger("visitas_dagster.logs")
@@ -168,6 +170,12 @@ class LogHandler(logging.Handler):
         self.files = files
         self._step = step
         self._run_id = run_id
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out what Dagster itself remarks on an op, unless it warns: that is for its web interface."""
+        if record.levelno < logging.WARNING and _DAGSTER in record.pathname:
+            return False
+        return bool(super().filter(record))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; whatever goes wrong with it, the work that logged it goes on."""

@@ -164,24 +164,37 @@ def _request(plan: RunPlan, source: Source, asked: dict[str, str]) -> dg.RunRequ
     return dg.RunRequest(tags=run_tags(plan, batch, source))
 
 
-def _told(do: Callable[[], dg.SensorResult | dg.SkipReason]) -> dg.SensorResult | dg.SkipReason:
-    """Do a tick, and write into the orchestrator's log how it ended."""
-    try:
-        result = do()
-    except Exception as error:
-        log.error(f"el sensor falló: {error}")
-        raise
-    if isinstance(result, dg.SkipReason):
-        log.warning(f"sin mirar: {result.skip_message}")
-    else:
-        asked = len(result.run_requests or [])
-        idle = result.skip_reason.skip_message if result.skip_reason else "nada que pedir"
-        log.info(f"corridas pedidas: {asked}" if asked else str(idle))
-    return result
+class _Teller:
+    """Writes into the orchestrator's log how ticks end; one that ends as the one before it is not told again."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def tell(self, do: Callable[[], dg.SensorResult | dg.SkipReason]) -> dg.SensorResult | dg.SkipReason:
+        """Do a tick and tell of it."""
+        try:
+            result = do()
+        except Exception as error:
+            self._say(logging.ERROR, f"el sensor falló: {error}")
+            raise
+        if isinstance(result, dg.SkipReason):
+            self._say(logging.WARNING, f"sin mirar: {result.skip_message}")
+        elif result.run_requests:
+            self._say(logging.INFO, f"corridas pedidas: {len(result.run_requests)}")
+            self._last = ""
+        else:
+            self._say(logging.INFO, str(result.skip_reason.skip_message if result.skip_reason else "nada que pedir"))
+        return result
+
+    def _say(self, level: int, message: str) -> None:
+        if message != self._last:
+            log.log(level, message)
+        self._last = message
 
 
 def build_sensor(settings: Settings, job: Any, clock: Clock) -> dg.SensorDefinition:
     """Return the sensor; it is on from the first start."""
+    teller = _Teller()
 
     @dg.sensor(
         name=SENSOR,
@@ -192,6 +205,6 @@ def build_sensor(settings: Settings, job: Any, clock: Clock) -> dg.SensorDefinit
     )
     def sensor_archivos(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         with Platform(settings, clock=clock) as platform:
-            return _told(lambda: tick(context.instance, context.cursor, platform))
+            return teller.tell(lambda: tick(context.instance, context.cursor, platform))
 
     return sensor_archivos
