@@ -17,7 +17,7 @@ import pytest
 from tests.faults.dying_close import POINTS, ClosingDriver
 from tests.support.closing import ONE_DAY, at, loose, sealed
 from tests.support.fixtures import Database, SftpFolder
-from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report, sha256
+from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha256
 from visitas_dagster.domain.failures import PermanentFailure
 from visitas_dagster.instance import prepare_home
 from visitas_dagster.loading import tables
@@ -25,7 +25,8 @@ from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, Folders
 from visitas_dagster.steps.archive import record_failure
 
-DAY: Final = NOON.date()
+DAY: Final = date(2024, 3, 31)
+"""The night after it turns the month."""
 
 AT_THE_DATABASE: Final = ("begun", "mid-pass", "mid-quarantine", "zip-in-place", "mid-turn", "one-report", "ended")
 """Points at which an engine may make a difference; the others are the disk's, and one engine is enough."""
@@ -103,74 +104,83 @@ def nights(database: Database, sftp_folder: SftpFolder, tmp_path: Path, driver: 
         yield Nights(pipeline, driver, request, log)
 
 
-def prepare(nights: Nights, number: int, day: date) -> tuple[str, str]:
-    """Have something for every step of the night after ``day``; return the partition that is to go, and one to stay."""
+def prepare(nights: Nights) -> tuple[str, str]:
+    """Have something for every step of the night after :data:`DAY`; return the partitions that go and stay."""
     pipeline, folders = nights.pipeline, nights.pipeline.platform.folders
-    first = 100 * (number + 1)
-    at(pipeline, day - timedelta(days=120), 12)
-    pipeline.deliver(f"report_{first}.txt", report(record(f"vieja{number}@example.com")))
+    at(pipeline, DAY - timedelta(days=120), 12)
+    pipeline.deliver("report_0.txt", report(record("vieja@example.com", "01/12/2023 09:00")))
     pipeline.run_pass()
     with nights.instance() as instance:
-        instance.add_dynamic_partitions(ARCHIVOS, [f"report_{first}.txt", f"report_{first + 1}.txt"])
-    at(pipeline, day, 12)
-    good = report(record(f"v{number}@example.com"), record(f"w{number}@example.com"))
-    wrong = f"nada {number}\n".encode()
-    nights.deliver(first + 1, day, good)
-    nights.deliver(first + 2, day, report(record(f"v{number}@example.com", "02/03/2024 10:00"), record("sin arroba")))
-    nights.deliver(first + 3, day, wrong)
-    nights.deliver(first + 4, day, good)
+        instance.add_dynamic_partitions(ARCHIVOS, ["report_0.txt", "report_1.txt"])
+    at(pipeline, DAY, 12)
+    good, wrong = report(record("v@example.com"), record("w@example.com")), b"nada\n"
+    nights.deliver(1, DAY, good)
+    nights.deliver(2, DAY, report(record("v@example.com", "02/03/2024 10:00"), record("sin arroba")))
+    nights.deliver(3, DAY, wrong)
+    nights.deliver(4, DAY, good)
     nights.spoiled.add(sha256(wrong))
     pipeline.run_pass()
     # Past midnight: the night's own pass is no further day, the next one's is.
-    at(pipeline, day + ONE_DAY, 1)
-    nights.fail(first + 5, day, report(record(f"falla{number}@example.com")))
-    nights.deliver(first + 6, day + ONE_DAY, report(record(f"noche{number}@example.com")))
+    at(pipeline, DAY + ONE_DAY, 1)
+    nights.fail(5, DAY, report(record("falla@example.com")))
+    nights.deliver(6, DAY + ONE_DAY, report(record("noche@example.com")))
     (folders.logs / "19990101").mkdir()
     for name in ("report_1.log", "report_2.log"):
         (folders.logs / "19990101" / name).write_text("x")
-    return f"report_{first}.txt", f"report_{first + 1}.txt"
+    return "report_0.txt", "report_1.txt"
 
 
-def test_a_close_killed_at_each_point_and_repeated_ends_in_the_same(nights: Nights, database: Database) -> None:
-    points = list(POINTS) if database.engine == "sqlite" else AT_THE_DATABASE
-    stay = set()
-    for number, point in enumerate(points):
-        day = DAY + number * ONE_DAY
-        gone, stays = prepare(nights, number, day)
-        stay.add(stays)
-        assert nights.close(day, point) == -signal.SIGKILL, (point, nights.log.read_text())
-        assert nights.close(day, minute=20) == 0, (point, nights.log.read_text())
-        assert_all_is_well(nights, day, point)
-        with nights.instance() as instance:
-            partitions = instance.get_dynamic_partitions(ARCHIVOS)
-        assert gone not in partitions, point
-        assert stay <= set(partitions), point
+@pytest.mark.databases("sqlite")
+@pytest.mark.parametrize("point", POINTS)
+def test_a_close_killed_at_a_point_and_repeated_ends_in_the_same(nights: Nights, point: str) -> None:
+    die_and_repeat(nights, point)
 
 
-def assert_all_is_well(nights: Nights, day: date, point: str) -> None:
+@pytest.mark.databases("mysql", "mariadb")
+@pytest.mark.parametrize("point", AT_THE_DATABASE)
+def test_a_close_killed_over_a_servers_tables_and_repeated_ends_in_the_same(nights: Nights, point: str) -> None:
+    die_and_repeat(nights, point)
+
+
+def die_and_repeat(nights: Nights, point: str) -> None:
+    """Kill the close of one night, and see what two nights leave."""
+    gone, stays = prepare(nights)
+    assert nights.close(DAY, point) == -signal.SIGKILL, nights.log.read_text()
+    assert nights.close(DAY, minute=20) == 0, nights.log.read_text()
+    assert_all_is_well(nights, DAY)
+    with nights.instance() as instance:
+        assert gone not in instance.get_dynamic_partitions(ARCHIVOS)
+        assert stays in instance.get_dynamic_partitions(ARCHIVOS)
+    # The next night seals what this one took, and the pass takes what waited in quarantine.
+    nights.failed.clear()
+    assert nights.close(DAY + ONE_DAY) == 0, nights.log.read_text()
+    assert_all_is_well(nights, DAY + ONE_DAY)
+
+
+def assert_all_is_well(nights: Nights, day: date) -> None:
     """Nothing lost, nothing twice, nothing left, after the night of ``day``."""
     pipeline, folders = nights.pipeline, nights.pipeline.platform.folders
     expected = {
         f"backup_{sealed_day:%Y%m%d}.zip": held for sealed_day, held in nights.sealed.items() if sealed_day <= day
     }
-    assert sealed(folders) == expected, point
+    assert sealed(folders) == expected
     tonight = f"{day + ONE_DAY:%Y%m%d}"
-    assert loose(folders) == {tonight, *(f"{tonight}/{name}" for name in nights.sealed[day + ONE_DAY])}, point
-    assert pipeline.quarantine(SISTEMA) == nights.failed, point
-    assert pipeline.quarantine(LAYOUT) == nights.spoiled, point
-    assert pipeline.on_server() == set(), point
-    assert pipeline.staging() == [], point
-    assert list(folders.logs.glob("19990101")) == [], point
-    assert (folders.reportes / f"diario_{day:%Y%m%d}.html").is_file(), point
-    assert (folders.reportes / f"mensual_{day:%Y%m}.html").is_file(), point
+    assert loose(folders) == {tonight, *(f"{tonight}/{name}" for name in nights.sealed[day + ONE_DAY])}
+    assert pipeline.quarantine(SISTEMA) == nights.failed
+    assert pipeline.quarantine(LAYOUT) == nights.spoiled
+    assert pipeline.on_server() == set()
+    assert pipeline.staging() == []
+    assert list(folders.logs.glob("19990101")) == []
+    assert (folders.reportes / f"diario_{day:%Y%m%d}.html").is_file()
+    assert (folders.reportes / f"mensual_{day:%Y%m}.html").is_file()
     closes = {row["fecha"]: row for row in pipeline.rows(tables.cierres)}
-    assert {row["estado"] for row in closes.values()} == {"COMPLETADO"}, point
-    assert_counters_are_right(pipeline, day + ONE_DAY, point)
+    assert {row["estado"] for row in closes.values()} == {"COMPLETADO"}
+    assert_counters_are_right(pipeline, day + ONE_DAY)
     with nights.instance() as instance:
-        assert [run for run in instance.get_runs() if not run.is_finished] == [], point
+        assert [run for run in instance.get_runs() if not run.is_finished] == []
 
 
-def assert_counters_are_right(pipeline: Pipeline, today: date, point: str) -> None:
+def assert_counters_are_right(pipeline: Pipeline, today: date) -> None:
     """Every row of ``visitantes`` is the aggregate of the visits, on this day."""
     visits = pipeline.rows(tables.estadisticas, "email", "fecha_envio")
     total, year, month = Counter[str](), Counter[str](), Counter[str]()
@@ -182,4 +192,4 @@ def assert_counters_are_right(pipeline: Pipeline, today: date, point: str) -> No
         row["email"]: (row["visitas_totales"], row["visitas_anio_actual"], row["visitas_mes_actual"])
         for row in pipeline.rows(tables.visitantes)
     }
-    assert counted == {email: (total[email], year[email], month[email]) for email in total}, point
+    assert counted == {email: (total[email], year[email], month[email]) for email in total}
