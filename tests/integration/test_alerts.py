@@ -450,7 +450,7 @@ def test_two_processes_at_once_open_one_incident_and_send_one_alert(
     for process in watchers:
         process.start()
     for process in watchers:
-        process.join(60)
+        process.join(240)
     assert [process.exitcode for process in watchers] == [0, 0, 0]
     assert rows(pipeline, "tipo", "veces") == [("FALLO_LAYOUT", 5)]
     assert (len(mail.subjects), len(webhook.subjects)) == (1, 1)
