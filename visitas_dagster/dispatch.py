@@ -18,6 +18,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import RowMapping
 
 from visitas_dagster.alerts.watch import watch_server
+from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
@@ -164,6 +165,28 @@ class Passes:
         self._process([(Source.REPLAY, names)])
         return PassResult(self._outcomes(names))
 
+    def go_back(self, archivo: str, version: int) -> PassResult:
+        """Make an earlier version of a name its current one again, from the copy of it on this machine.
+
+        Args:
+            archivo: the name.
+            version: the key of the version's row in the ledger.
+
+        Raises:
+            UsageError: nobody knows the name, or it has no such version.
+            SystemFailure: the database does not answer.
+        """
+        bury_dead_runs(self._instance, self._platform)
+        self._require_known([archivo])
+        digests = {row["id"]: row["sha256"] for row in self._history.versions(archivo) if row["sha256"]}
+        if version not in digests:
+            raise UsageError(
+                f"«{archivo}» no tiene la versión {version}; tiene: {', '.join(map(str, digests)) or 'ninguna'}",
+                f"véalas con: visitas explain {archivo}",
+            )
+        self._process([(Source.REPLAY, [archivo])], digests[version])
+        return PassResult(self._outcomes([archivo]))
+
     def _choose(self, insisted: Sequence[str]) -> tuple[set[str], list[Listed], list[str]]:
         """Return the names on the server, the files to take, and those that still change."""
         observed = look(self._platform, {})
@@ -192,20 +215,20 @@ class Passes:
     def _history(self) -> History:
         return History(self._platform.engine, self._platform.settings.zone)
 
-    def _process(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
+    def _process(self, groups: Sequence[tuple[Source, list[str]]], version: str | None = None) -> None:
         """Run each group; a file whose run is to be tried again gets that second run in the same pass."""
-        self._run(groups)
+        self._run(groups, version)
         for _ in range(RUN_RETRIES):
             again = [(source, [name for name in names if self._is_to_repeat(name)]) for source, names in groups]
             if not any(names for _, names in again):
                 return
-            self._run(again)
+            self._run(again, version)
 
     def _is_to_repeat(self, archivo: str) -> bool:
         estado, detail = self._recorder.ended.get(archivo, ("", ""))
         return estado == Estado.EN_PROCESO and bool(detail)
 
-    def _run(self, groups: Sequence[tuple[Source, list[str]]]) -> None:
+    def _run(self, groups: Sequence[tuple[Source, list[str]]], version: str | None) -> None:
         plans = [(plan, source) for source, names in groups for plan in self._plan(names)]
         self._observer.planned(sum(len(names) for _, names in groups), len(plans))
         log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(plans)}")
@@ -218,7 +241,7 @@ class Passes:
             # Held from before Dagster knows of the run until after it knows how the run ended: whenever this
             # process dies in between, the folder tells the next pass.
             with RunFolder(self._platform.folders, run_id):
-                _execute(job, self._instance, run_id, plan, source)
+                _execute(job, self._instance, run_id, _tags(plan, source, version))
 
     def _plan(self, names: list[str]) -> list[RunPlan]:
         """Register the partitions and group them into runs, in the order of the partitions."""
@@ -251,7 +274,13 @@ def _all(observed: dict[str, Observation]) -> list[Listed]:
     return [seen.listed for seen in observed.values()]
 
 
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, run_id: str, plan: RunPlan, source: Source) -> None:
+def _tags(plan: RunPlan, source: Source, version: str | None) -> dict[str, str]:
+    # The pass itself repeats what is to be repeated: without it nobody waits for the outcome.
+    tags = {**run_tags(plan, uuid4().hex[:12], source), "dagster/max_retries": "0"}
+    return tags if version is None else {**tags, VERSION_TAG: version}
+
+
+def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> None:
     """Execute one run in this process; its events go to the instance, its console stays quiet.
 
     Raises:
@@ -261,8 +290,7 @@ def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, run_id: str, p
         job.execute_in_process(
             instance=instance,
             run_id=run_id,
-            # The pass itself repeats what is to be repeated: without it nobody waits for the outcome.
-            tags={**run_tags(plan, uuid4().hex[:12], source), "dagster/max_retries": "0"},
+            tags=tags,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
     except DagsterExecutionInterruptedError:

@@ -24,6 +24,9 @@ ORIGIN_TAG = "visitas/origen"
 """Run tag: where the bytes may come from, a value of :class:`Source`. Without it, as in a backfill from the web UI,
 a run is a replay."""
 
+VERSION_TAG = "visitas/version"
+"""Run tag: the digest of the only content that a replay of one file may take."""
+
 BATCH_TAG = "visitas/tanda"
 """Run tag: which request of the sensor or of ``dispatch`` a run belongs to."""
 
@@ -49,7 +52,8 @@ def new_tasks(context: dg.OpExecutionContext) -> list[FileTask]:
     source = Source(context.run.tags.get(ORIGIN_TAG, Source.REPLAY.value))
     if source is Source.SERVER and context.run.parent_run_id is not None:
         source = Source.RETRY
-    return [FileTask(archivo, source) for archivo in context.partition_keys]
+    version = context.run.tags.get(VERSION_TAG)
+    return [FileTask(archivo, source, version) for archivo in context.partition_keys]
 
 
 def walk(

@@ -112,11 +112,22 @@ def explain(
 
 
 @_command(help="Corre otra vez archivos cargados o fallidos, desde el servidor, la cuarentena o el respaldo.")
-def replay(nombres: _Names) -> None:
+def replay(
+    nombres: _Names,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--version",
+            min=1,
+            metavar="N",
+            help="Vuelve a esa versión de un solo archivo, desde su copia; las muestra visitas explain.",
+        ),
+    ] = None,
+) -> None:
     """Run files again."""
     from visitas_dagster.cli import dispatch as command
 
-    raise typer.Exit(NEEDS_PERSON if command.replay(nombres) else DONE)
+    raise typer.Exit(NEEDS_PERSON if command.replay(nombres, version) else DONE)
 
 
 @_command(help="Deja que un archivo en cuarentena pase de nuevo: lo toma la siguiente pasada.")

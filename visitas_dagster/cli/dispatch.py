@@ -13,7 +13,11 @@ from rich.console import Console
 
 from visitas_dagster.cli.console import Watch, counted, number, output, print_notes, print_table, state, text
 from visitas_dagster.cli.ending import Interrupted
+from visitas_dagster.cli.release import operator
+from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema
+from visitas_dagster.loading.ledger import record_audit
+from visitas_dagster.resources.database import writing
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 
@@ -29,10 +33,18 @@ def run(limit: int | None, insisted: Sequence[str]) -> bool:
         return _pass(platform, lambda passes: passes.pending(limit=limit, insisted=insisted))
 
 
-def replay(names: Sequence[str]) -> bool:
-    """Run loaded or failed files again; return whether a file needs a person."""
+def replay(names: Sequence[str], version: int | None = None) -> bool:
+    """Run loaded or failed files again, or go back to a version of one; return whether a file needs a person."""
+    if version is not None and len(names) > 1:
+        raise UsageError("--version: solo con un nombre", "repita la orden para cada archivo")
     with _ready() as platform:
-        return _pass(platform, lambda passes: passes.replay(names))
+        if version is None:
+            return _pass(platform, lambda passes: passes.replay(names))
+        needs_person = _pass(platform, lambda passes: passes.go_back(names[0], version))
+        with writing(platform.engine) as connection:
+            done = {"archivo": names[0], "version": version, "hecho": not needs_person}
+            record_audit(connection, platform.now(), "REPONER_VERSION", operator(), done)
+        return needs_person
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.console import Console
 from sqlalchemy import RowMapping
 
 from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.closing.journal import Journal
 from visitas_dagster.domain.incidents import Tipo, headline, local
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import schema
@@ -33,6 +34,7 @@ def run() -> None:
         _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
         _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
         _show_incidents(console, platform)
+        _show_missed_closes(console, platform)
         _show_pending(console, platform)
 
 
@@ -76,6 +78,14 @@ def _show_incidents(console: Console, platform: Platform) -> None:
         print_table(console, "Incidentes abiertos", ("incidente", "desde", "qué pasa"), rows)
 
 
+def _show_missed_closes(console: Console, platform: Platform) -> None:
+    missed = Journal(platform).missed()
+    if missed:
+        days = ", ".join(day.isoformat() for day in missed[:MAX_ROWS])
+        more = f" y {number(len(missed) - MAX_ROWS)} más" if len(missed) > MAX_ROWS else ""
+        console.print(f"Días sin cerrar: {days}{more}. Los cierra la noche siguiente, o ya: visitas close")
+
+
 def _show_pending(console: Console, platform: Platform) -> None:
     platform.settings.require_sftp()
     observed = look(platform, {})
@@ -88,3 +98,14 @@ def _show_pending(console: Console, platform: Platform) -> None:
         console.print(f"  {text(listed.archivo)}  {counted(listed.bytes, 'byte', 'bytes')}")
     if len(pending) > MAX_ROWS:
         console.print(f"  … y {number(len(pending) - MAX_ROWS)} más")
+    _show_others(console, [listed.archivo for listed in platform.sftp.list() if listed.archivo not in observed])
+
+
+def _show_others(console: Console, names: Sequence[str]) -> None:
+    """What stands in the folder and is no report: half a delivery whose sender never renamed it, for instance."""
+    if names:
+        console.print(f"En la carpeta hay además {counted(len(names), 'archivo', 'archivos')} con otro nombre:")
+        for archivo in sorted(names)[:MAX_ROWS]:
+            console.print(f"  {text(archivo)}  no se toma", soft_wrap=True)
+        if len(names) > MAX_ROWS:
+            console.print(f"  … y {number(len(names) - MAX_ROWS)} más")

@@ -66,6 +66,10 @@ class Journal:
         Raises:
             SystemFailure: the database or the disk failed.
         """
+        return days_to_close(self._platform.today(), *self._signs())
+
+    def _signs(self) -> tuple[set[date], set[date], set[date]]:
+        """The days that are pending, active and not closed, and closed: see :func:`days_to_close`."""
         today, settings = self._platform.today(), self._platform.settings
         with disk_errors("buscar respaldos sin sellar"):
             pending = loose_days(self._platform.folders)
@@ -74,7 +78,18 @@ class Journal:
             pending |= set(connection.scalars(select(cierres.c.fecha).where(cierres.c.estado != DONE)))
             closed = self._closed(connection, window)
             active = {day for day in window if day not in closed and self._is_active(connection, day)}
-        return days_to_close(today, pending, active, closed)
+        return pending, active, closed
+
+    def missed(self) -> list[date]:
+        """Return the days before today that were to be closed by now and are not, oldest first.
+
+        Unlike :meth:`owed` without a day on which nothing happened, which a close need not have seen.
+
+        Raises:
+            SystemFailure: the database or the disk failed.
+        """
+        pending, active, _ = self._signs()
+        return sorted(day for day in pending | active if day < self._platform.today())
 
     def _window(self, connection: Connection, oldest: date, today: date) -> list[date]:
         """The days before today, from the first attempt on."""

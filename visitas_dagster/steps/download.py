@@ -41,7 +41,7 @@ def download(tools: RunTools, task: FileTask) -> None:
         task.skipped = "lo tiene otra corrida"
         return
     try:
-        task.listed = _on_server(tools, task)
+        task.listed = None if task.version else _on_server(tools, task)
         waits = task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed)
     except SystemFailure:
         # An attempt like any other, so that the ladder counts it.
@@ -58,10 +58,7 @@ def download(tools: RunTools, task: FileTask) -> None:
     copy = None if task.listed else _find_copy(tools, task)
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
-        raise PermanentFailure(
-            f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
-            "pida que lo entreguen otra vez",
-        )
+        raise _nowhere(task)
     listed = task.listed
     task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed))
     tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
@@ -73,6 +70,18 @@ def download(tools: RunTools, task: FileTask) -> None:
     entry, facts = task.entry, task.facts
     task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
     story.tell(story.downloaded(task))
+
+
+def _nowhere(task: FileTask) -> PermanentFailure:
+    if task.version:
+        return PermanentFailure(
+            f"esa versión de {task.archivo} no está en la cuarentena ni en los respaldos de esta máquina",
+            "pida que la entreguen otra vez con el mismo nombre",
+        )
+    return PermanentFailure(
+        f"{task.archivo} no está en el servidor, ni en la cuarentena, ni en los respaldos",
+        "pida que lo entreguen otra vez",
+    )
 
 
 def _on_server(tools: RunTools, task: FileTask) -> Listed | None:
@@ -181,6 +190,8 @@ def _take_copy(copy: LocalCopy, sha256: str, staged: Path) -> ContentFacts:
 
 
 def _wanted_digests(tools: RunTools, task: FileTask) -> list[str]:
+    if task.version:
+        return [task.version]
     return [row["sha256"] for row in _wanted_versions(tools, task)]
 
 

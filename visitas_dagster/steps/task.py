@@ -36,6 +36,7 @@ class FileTask:
     Attributes:
         archivo: file name, also its partition key.
         source: see :class:`Source`.
+        version: the digest of the only content wanted, an earlier version of the name; it comes from a local copy.
         listed: the server's file that was downloaded; None where the bytes came from a local copy.
         fresh: that file was so new that a later delivery may bear the same time.
         entry: its ledger row, once claimed.
@@ -51,6 +52,7 @@ class FileTask:
 
     archivo: str
     source: Source = Source.REPLAY
+    version: str | None = None
     listed: Listed | None = None
     fresh: bool = False
     entry: Entry | None = None
