@@ -28,7 +28,7 @@ DEPENDENCIES_PAGE = PROJECT / "docs" / "dependencies.md"
 CONTRACT_PAGE = PROJECT / "docs" / "contract.md"
 
 # A setting of the tests, not of the platform.
-TEST_SETTINGS = {"VISITAS_TEST_MYSQL_URL", "VISITAS_TEST_MUERTES"}
+TEST_SETTINGS = {"VISITAS_TEST_MYSQL_URL", "VISITAS_TEST_MUERTES", "VISITAS_TEST_PASOS"}
 
 # What a page may name of the world outside; whatever is not here is somebody's own.
 FOLDERS = ("/etc/systemd/system", "/home/etl", "/home/vinkOS/archivosVisitas", "/opt/visitas")
