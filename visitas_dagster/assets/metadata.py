@@ -22,6 +22,7 @@ from visitas_dagster.steps.task import FileTask
 Metadata = dict[str, MetadataValue]
 
 _EMAIL = COLUMNS[0].header
+_STOPPED = "El archivo no pasó de aquí; el porqué está en «motivo»."
 _CELL = 80
 """Characters of a value shown in a table."""
 
@@ -193,8 +194,9 @@ def failure(asset: str, task: FileTask, reason: VisitasError) -> dg.AssetObserva
     found: Metadata = {"motivo": MetadataValue.text(reason.mensaje)}
     if reason.remedio:
         found["remedio"] = MetadataValue.text(reason.remedio)
+    # The UI reads a description as Markdown: a column named `![x](http://…)` would have it ask that server.
     return dg.AssetObservation(
-        asset_key=dg.AssetKey(asset), partition=task.archivo, description=str(reason), metadata=found
+        asset_key=dg.AssetKey(asset), partition=task.archivo, description=_STOPPED, metadata=found
     )
 
 
