@@ -79,6 +79,9 @@ def test_a_close_takes_what_is_pending_in_runs_of_its_own_and_shows_what_it_did(
 
     assert close(pipeline, instance, DAY).success
 
+    (told,) = [run for run in instance.get_runs() if run.job_name == JOB]
+    said = [entry.user_message for entry in instance.all_logs(told.run_id)]
+    assert "pendientes: {'archivos': 1, 'estados': {'COMPLETADO': 1}, 'siguen_llegando': 0}" in said
     (run,) = instance.get_runs(dg.RunsFilter(job_name=FILES_JOB))
     assert run.status is dg.DagsterRunStatus.SUCCESS
     assert pipeline.on_server() == set()

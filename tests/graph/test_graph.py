@@ -17,6 +17,8 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import Pipeline, record, report, sha256
 from visitas_dagster.assets import checks
+from visitas_dagster.assets.closing import ASSET as CLOSE
+from visitas_dagster.assets.closing import JOB as CLOSE_JOB
 from visitas_dagster.assets.graph import ASSETS
 from visitas_dagster.assets.walk import ORIGIN_TAG
 from visitas_dagster.definitions import build_definitions
@@ -404,9 +406,10 @@ def test_the_definitions_hang_together(pipeline: Pipeline) -> None:
         "errores": {"validated_records"},
         "estadisticas": {"validated_records"},
         "visitantes": {"estadisticas"},
+        CLOSE: set(),
     }
     assert {key.name for key in graph.asset_check_keys} == {spec.name for spec in checks.ALL}
-    assert {graph.get(key).partitions_def for key in graph.get_all_asset_keys()} == {archivos}
+    assert {graph.get(dg.AssetKey(name)).partitions_def for name in ASSETS} == {archivos}
 
 
 def test_the_ops_that_connect_stand_in_a_pool(pipeline: Pipeline) -> None:
@@ -423,4 +426,4 @@ def test_a_backfills_run_is_one_process_too(pipeline: Pipeline) -> None:
     """The web UI's backfills run in Dagster's own job, which would else take a process a step."""
     repository = build_definitions(pipeline.settings).get_repository_def()
     jobs = {job.name: job.executor_def.name for job in repository.get_all_jobs()}
-    assert jobs == {JOB: "in_process", "__ASSET_JOB": "in_process"}
+    assert jobs == {JOB: "in_process", CLOSE_JOB: "in_process", "__ASSET_JOB": "in_process"}

@@ -3,6 +3,7 @@
 The op, its partitions and what the web UI shows of a close belong here; what a close does is ``closing/``.
 """
 
+import logging
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -11,7 +12,7 @@ import dagster as dg
 from dagster import MetadataValue
 
 from visitas_dagster.assets.graph import GROUP, OWNER
-from visitas_dagster.closing.close import Closed, Orchestrator, close_days
+from visitas_dagster.closing.close import Closed, Orchestrator, Step, close_days
 from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.settings import Settings
 
@@ -56,6 +57,25 @@ def close_metadata(closed: Closed) -> Metadata:
     return found
 
 
+class _Logged:
+    """Tells the run's log of each step."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+
+    def begun(self, day: date) -> None:
+        """See :class:`visitas_dagster.closing.close.DayWatch`."""
+        self._log.info(f"cierre del {day}")
+
+    def stepped(self, day: date, step: Step) -> None:
+        """See :class:`visitas_dagster.closing.close.DayWatch`."""
+        failed = step.failure or step.skipped
+        if failed:
+            self._log.error(f"{step.name}: {failed}")
+        else:
+            self._log.info(f"{step.name}: {step.facts}")
+
+
 def build_close_asset(
     settings: Settings, clock: Clock, orchestrate: Callable[[Platform, dg.DagsterInstance], Orchestrator]
 ) -> dg.AssetsDefinition:
@@ -79,7 +99,8 @@ def build_close_asset(
         with Platform(settings, clock=clock) as platform:
             platform.folders.ensure()
             orchestrator = orchestrate(platform, context.instance)
-            (closed,) = close_days(platform, orchestrator, date.fromisoformat(context.partition_key))
+            day = date.fromisoformat(context.partition_key)
+            (closed,) = close_days(platform, orchestrator, day, _Logged(context.log))
         if closed.message is not None:
             raise dg.Failure(
                 description=f"El cierre del {closed.day} falló: {closed.message}",
