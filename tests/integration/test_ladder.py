@@ -113,6 +113,29 @@ def test_a_passing_failure_climbs_the_ladder_to_its_end(
     assert pipeline.rows(tables.estadisticas) == []
 
 
+def test_the_days_of_a_delivery_count_together_wherever_it_failed(
+    pipeline: Pipeline, clock: SteppingClock, broken: Broken
+) -> None:
+    broken.by(TransientFailure("no responde"))
+    pipeline.deliver(NAME, DATA)
+    pipeline.run_pass()
+    broken.mend()
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*arguments: object) -> None:
+            raise TransientFailure("se cortó")
+
+        # From the second day on its bytes do not come: another row, for nobody knows yet that they are the same.
+        patch.setattr("visitas_dagster.steps.download._receive", refuse)
+        for _ in range(2):
+            clock.advance(86_400)
+            (task,) = pipeline.run_pass()
+            assert task.estado is Estado.FALLO_SISTEMA
+        clock.advance(86_400)
+        assert pipeline.run_pass() == []
+    assert results(pipeline) == ["FALLO_PASAJERO"] * 6
+
+
 def test_a_release_begins_the_ladder_anew_and_success_ends_it(
     pipeline: Pipeline, clock: SteppingClock, broken: Broken
 ) -> None:

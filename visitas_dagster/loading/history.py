@@ -5,7 +5,7 @@ Reading ``bitacora_control`` and ``bitacora_intentos`` belongs here; writing the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
@@ -128,6 +128,24 @@ class History:
         with reading(self.engine) as connection:
             return attempts_of(connection, entry_ids, self._zone)
 
+    def attempts_at(self, deliveries: Iterable[Known]) -> dict[int, list[Attempt]]:
+        """Return the attempts at each of these deliveries, oldest first, by the row that was touched last.
+
+        One whose content is known has another row for an attempt that failed before its bytes came: both are told.
+        """
+        wanted = {known.archivo: known for known in deliveries}
+        names = list(wanted)
+        rows_of: dict[int, int] = {}
+        with reading(self.engine) as connection:
+            for start in range(0, len(names), _LOOKUP):
+                chunk = names[start : start + _LOOKUP]
+                columns = (ledger.c.id, ledger.c.archivo, ledger.c.bytes, ledger.c.modificado_origen)
+                for row in connection.execute(select(*columns).where(ledger.c.archivo.in_(chunk))):
+                    known = wanted[row.archivo]
+                    if row.id == known.id or (row.bytes, row.modificado_origen) == (known.bytes, known.modificado):
+                        rows_of[row.id] = known.id
+            return attempts_of(connection, rows_of, self._zone, rows_of)
+
     def attempt_rows(self, entry_ids: Sequence[int]) -> Sequence[RowMapping]:
         """Return the attempts' rows, oldest first."""
         with reading(self.engine) as connection:
@@ -169,8 +187,18 @@ class History:
             return list(dict.fromkeys(row.archivo for row in rows))
 
 
-def attempts_of(connection: Connection, entry_ids: Iterable[int], zone: ZoneInfo) -> dict[int, list[Attempt]]:
-    """Return the attempts at each of these rows, oldest first, dated in ``zone``."""
+def attempts_of(
+    connection: Connection, entry_ids: Iterable[int], zone: ZoneInfo, told_of: Mapping[int, int] | None = None
+) -> dict[int, list[Attempt]]:
+    """Return the attempts at each of these rows, oldest first, dated in ``zone``.
+
+    Args:
+        connection: to the ledger.
+        entry_ids: keys of the rows.
+        zone: of the days.
+        told_of: by row, the key under which its attempts are returned; its own where not given.
+    """
+    told_of = told_of or {}
     found: dict[int, list[Attempt]] = {}
     rows = connection.execute(
         select(tries.c.archivo_id, tries.c.inicio, tries.c.resultado)
@@ -179,7 +207,9 @@ def attempts_of(connection: Connection, entry_ids: Iterable[int], zone: ZoneInfo
     )
     for entry_id, start, result in rows:
         day = start.replace(tzinfo=UTC).astimezone(zone).date()
-        found.setdefault(entry_id, []).append(Attempt(day, Resultado(result) if result else None))
+        found.setdefault(told_of.get(entry_id, entry_id), []).append(
+            Attempt(day, Resultado(result) if result else None)
+        )
     return found
 
 

@@ -67,8 +67,8 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
     """
     history = History(platform.engine, platform.settings.zone)
     known = history.newest(listed.archivo for listed in files)
-    failed = [entry.id for entry in known.values() if entry.estado is Estado.FALLO_SISTEMA]
-    attempts = history.attempts(failed) if failed else {}
+    failed = [entry for entry in known.values() if entry.estado is Estado.FALLO_SISTEMA]
+    attempts = history.attempts_at(failed) if failed else {}
     today = platform.today()
 
     def wanted(listed: Listed) -> bool:
