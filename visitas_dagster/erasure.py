@@ -13,6 +13,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
+from visitas_dagster.closing.lock import alone
 from visitas_dagster.domain.content import scan_file
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.privacy import FORM, MAX_ADDRESS, erased_in, mask_erased
@@ -76,8 +77,10 @@ def forget(platform: Platform, address: str, who: str = "") -> Erasure:
     person = normalized(address)
     platform.erasure_key.create()
     rows = erase_rows(platform.engine, platform.erasure_key, person, now=platform.now, today=platform.today(), who=who)
-    copies = tuple(_rewrite_copies(platform, person))
-    sealed = tuple(_sealed(platform, person))
+    # No close may seal a copy between the look at the loose ones and the look at the sealed ones.
+    with alone(platform.folders):
+        copies = tuple(_rewrite_copies(platform, person))
+        sealed = tuple(_sealed(platform, person))
     close_audit(platform.engine, rows, len(copies), [one.path.name for one in sealed])
     return Erasure(rows.visits, rows.mentions, rows.rejects, copies, sealed)
 

@@ -27,6 +27,7 @@ from visitas_dagster.closing.lock import alone
 from visitas_dagster.closing.sealing import zip_path
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
 from visitas_dagster.domain.states import Estado
+from visitas_dagster.erasure import forget
 from visitas_dagster.loading import tables
 from visitas_dagster.nightly import DagsterSide
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, Folders
@@ -491,6 +492,20 @@ def test_a_second_close_waits_for_the_first(pipeline: Pipeline, orchestrator: Pa
         assert rows(pipeline) == []
     thread.join(60)
     assert rows(pipeline) == [(DAY, "COMPLETADO", 1, None)]
+
+
+@one_engine
+def test_an_erasure_waits_for_a_close(pipeline: Pipeline) -> None:
+    pipeline.deliver(GOOD, FILES[GOOD])
+    pipeline.run_pass()
+    (copy,) = pipeline.platform.folders.all_loose_backups()
+    thread = threading.Thread(target=lambda: forget(pipeline.platform, "ana@example.com"))
+    with alone(pipeline.platform.folders):
+        thread.start()
+        time.sleep(1)
+        assert b"ana@example.com" in copy.read_bytes()
+    thread.join(60)
+    assert b"ana@example.com" not in copy.read_bytes()
 
 
 @one_engine
