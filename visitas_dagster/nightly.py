@@ -20,7 +20,7 @@ from dagster._core.storage.tags import (
     PARTITION_NAME_TAG,
 )
 
-from visitas_dagster.assets.closing import ASSET, close_metadata
+from visitas_dagster.assets.closing import ASSET, FIRST_DAY, close_metadata
 from visitas_dagster.closing.close import Closed, Facts
 from visitas_dagster.dispatch import Passes, PassObserver
 from visitas_dagster.jobs import JOB
@@ -91,7 +91,7 @@ def _asked_for(run: dg.DagsterRun, names: Sequence[str]) -> set[str]:
 
 def tell_dagster(instance: dg.DagsterInstance, closed: Closed) -> None:
     """Show a close that a command made: the day's partition of the asset is then made as if by a run."""
-    if closed.message is None:
+    if closed.message is None and closed.day >= FIRST_DAY:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(ASSET, partition=closed.day.isoformat(), metadata=close_metadata(closed))
         )

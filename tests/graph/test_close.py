@@ -15,9 +15,11 @@ import pytest
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report
 from visitas_dagster.assets.closing import ASSET, FIRST_DAY, JOB
+from visitas_dagster.closing.close import Closed
 from visitas_dagster.definitions import build_definitions
 from visitas_dagster.jobs import JOB as FILES_JOB
 from visitas_dagster.loading import tables
+from visitas_dagster.nightly import tell_dagster
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.schedules import CRON, SCHEDULE
 
@@ -200,3 +202,9 @@ def close_at(
     """Close the day before, at two in the morning of this one."""
     at_two(day, clock, pipeline)
     return close(pipeline, instance, day - timedelta(days=1))
+
+
+def test_a_day_before_the_first_partition_is_not_shown(instance: dg.DagsterInstance) -> None:
+    for day in (FIRST_DAY - timedelta(days=1), FIRST_DAY):
+        tell_dagster(instance, Closed(day))
+    assert instance.get_materialized_partitions(dg.AssetKey(ASSET)) == {FIRST_DAY.isoformat()}
