@@ -3,25 +3,9 @@
 Asking the machine belongs here; the faults themselves stand in their tests.
 """
 
-import functools
-import subprocess
-
 import pytest
 
-
-@functools.cache
-def can_mount() -> bool:
-    """Whether a file system may be mounted here, in a name space of one's own."""
-    try:
-        done = subprocess.run(
-            ["unshare", "--user", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "visitas", "/mnt"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        return False
-    return done.returncode == 0
+from tests.support.disks import can_mount
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -4,19 +4,16 @@ The disk is a small tmpfs in a name space of its own, which needs no root; it go
 Where no such name space may be made, `conftest.py` deselects these tests.
 """
 
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
-import psutil
 import pytest
 
 from tests.oracle.oracle import World
 from tests.support.command import Visitas
+from tests.support.disks import BLOCK, SmallDisk
 from tests.support.fixtures import Database, SftpFolder
-from tests.support.guardian import guardian, kill_all, wait_for_end
 from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha256
 from visitas_dagster.domain.failures import PermanentFailure
 from visitas_dagster.domain.states import Estado
@@ -31,54 +28,7 @@ NAME: Final = "report_1.txt"
 DATA: Final = report(*[record(f"v{number}@example.com") for number in range(20_000)], record("sin arroba"))
 """About 1.5 MB; its validated records take about twice as much."""
 
-BLOCK: Final = 4096
 DISK: Final = 16 << 20
-_MOUNT: Final = 'mount -t tmpfs -o size="$1" visitas "$2" && echo ready && exec sleep infinity'
-
-
-class SmallDisk:
-    """A file system of a few megabytes.
-
-    Attributes:
-        path: its root, as any process of this user reaches it.
-    """
-
-    def __init__(self, folder: Path, size: int) -> None:
-        """Mount it; raise `OSError` where this machine allows no name spaces."""
-        folder.mkdir()
-        command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", str(size), str(folder)]
-        self._holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        guardian().watch(self._holder.pid)
-        assert self._holder.stdout is not None
-        if self._holder.stdout.readline() != "ready\n":
-            self.__exit__()
-            raise OSError("no name space may be made here")
-        self.path = Path(f"/proc/{self._holder.pid}/root") / folder.relative_to("/")
-        self._ballast = self.path / "lastre"
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End the process that holds it, and with it the disk."""
-        process = psutil.Process(self._holder.pid)
-        kill_all([process])
-        wait_for_end([process], 20)
-        self._holder.communicate()
-        guardian().forget(self._holder.pid)
-
-    def leave(self, room: int) -> None:
-        """Fill it up to so many bytes."""
-        self.free()
-        spare = shutil.disk_usage(self.path).free - room
-        with self._ballast.open("wb") as stream:
-            stream.write(b"\0" * (spare // BLOCK * BLOCK))
-        assert shutil.disk_usage(self.path).free - room in range(BLOCK)
-
-    def free(self) -> None:
-        """Take away what filled it."""
-        self._ballast.unlink(missing_ok=True)
 
 
 class Filler(Silent):
