@@ -33,6 +33,16 @@ storage:
       env: VISITAS_DAGSTER_DB_URL
 """
 
+_EVENT_LOG = """
+# Dagster's own files, over connections that stay open: several times as many small files a minute.
+event_log_storage:
+  module: visitas_dagster.event_log
+  class: HeldEventLog
+  config:
+    home:
+      env: DAGSTER_HOME
+"""
+
 _USES_URL = re.compile(r"^\s*env:\s*['\"]?VISITAS_DAGSTER_DB_URL['\"]?\s*$", re.MULTILINE)
 
 _MAX_WORDS = 200
@@ -60,8 +70,9 @@ def prepare_home(settings: Settings) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         plain = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
         present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-        if present is None or (present == plain and settings.dagster_db_url):
-            path.write_text(plain + (_STORAGE if settings.dagster_db_url else ""), encoding="utf-8")
+        # Nobody has touched what an earlier version wrote, or this one before the setting came.
+        if present in (None, plain, plain + _EVENT_LOG):
+            path.write_text(plain + (_STORAGE if settings.dagster_db_url else _EVENT_LOG), encoding="utf-8")
         else:
             _require_agreement(path, present, settings)
     except OSError as error:
