@@ -110,7 +110,7 @@ def read_all(page: Page, address: str) -> str:
 def visit(page: Page, address: str) -> None:
     # The pages keep a socket open, so they are never idle.
     page.goto(address)
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(5000)
 
 
 def test_no_page_runs_what_was_delivered_or_asks_elsewhere(web: str) -> None:
@@ -119,8 +119,14 @@ def test_no_page_runs_what_was_delivered_or_asks_elsewhere(web: str) -> None:
     texts: list[str] = []
     key = quote(NAMES[0], safe="")
     pages = [
-        f"{web}/assets/validated_records?view=events&partition={WRONG}",
+        f"{web}/runs",
+        *(f"{web}/runs/{run}" for run in runs_of(web)[:2]),
+        f"{web}/assets/raw_file?view=partitions&partition={key}",
         f"{web}/assets/validated_records?view=partitions&partition={key}",
+        f"{web}/assets/validated_records?view=events&partition={key}",
+        f"{web}/assets/errores?view=events&partition={key}",
+        f"{web}/assets/validated_records?view=partitions&partition={WRONG}",
+        f"{web}/assets/validated_records?view=events&partition={WRONG}",
     ]
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
@@ -141,6 +147,8 @@ def test_no_page_runs_what_was_delivered_or_asks_elsewhere(web: str) -> None:
     assert ran == []
     assert elsewhere == set()
     shown = "\n".join(texts)
-    # They were there to be seen, as text.
+    # They were there to be seen: the name, a rejected value and a column's name, as text.
     assert NAMES[0] in shown
-    assert "motivo" in shown
+    assert HOSTILE[1] in shown
+    assert HOSTILE[2] in shown
+    assert "Columnas desconocidas" in shown
