@@ -6,44 +6,32 @@ Going along the manual and judging the end belongs here; how an incident comes a
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 
 import pytest
 
-from tests.support.disks import SmallDisk, can_mount
+from tests.support.disks import can_mount
 from tests.support.fixtures import DatabaseServers
-from tests.support.incidents import INCIDENTS, Incident
-from tests.support.manual import sections
-from tests.support.servers import LocalDatabaseServer, available_engines
-from tests.support.site import PROJECT, Site
+from tests.support.incidents import INCIDENTS, Incident, asked_for, befalling, own_servers
+from tests.support.site import PROJECT
 
-DISK = 16 << 20
 HERE = [incident for incident in INCIDENTS if can_mount() or not incident.needs_disk]
 
 
-@pytest.fixture(params=HERE, ids=lambda incident: incident.name)
-def incident(request: pytest.FixtureRequest) -> Incident:
-    found: Incident = request.param
-    return found
+@pytest.fixture(scope="module")
+def begun(
+    request: pytest.FixtureRequest, database_servers: DatabaseServers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Future[None]]]:
+    """The incidents that are asked for, under way on the servers."""
+    folder = tmp_path_factory.mktemp("manual")
+    with befalling(asked_for(request), own_servers(database_servers), folder) as begun:
+        yield begun
 
 
-@pytest.fixture
-def site(incident: Incident, database_servers: DatabaseServers, tmp_path: Path) -> Iterator[Site]:
-    engine = incident.engine if incident.engine in available_engines() else "mariadb"
-    server = database_servers.get(engine)
-    if not isinstance(server, LocalDatabaseServer):
-        # Somebody else's server is no place for a database called `visitas`.
-        server = database_servers.get("mariadb")
-    assert isinstance(server, LocalDatabaseServer)
-    with ExitStack() as stack:
-        disk = stack.enter_context(SmallDisk(tmp_path / "disco", DISK)).path if incident.needs_disk else None
-        yield stack.enter_context(Site(tmp_path, server, disk))
-
-
-def test_whoever_follows_the_manual_cures_it(incident: Incident, site: Site) -> None:
-    incident.befall(site, sections()[incident.section])
+@pytest.mark.parametrize("incident", HERE, ids=lambda incident: incident.name)
+def test_whoever_follows_the_manual_cures_it(incident: Incident, begun: Mapping[str, Future[None]]) -> None:
+    begun[incident.section].result()
 
 
 def drill(*arguments: str, typed: str = "") -> tuple[int, str]:

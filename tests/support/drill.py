@@ -12,12 +12,11 @@ from contextlib import ExitStack
 
 from tests.support.disks import SmallDisk, can_mount
 from tests.support.guardian import guardian
-from tests.support.incidents import INCIDENTS, Incident
+from tests.support.incidents import DISK, INCIDENTS, Incident
 from tests.support.manual import PAGE
 from tests.support.servers import MariaDBServer, MySQLServer, mysql_script
 from tests.support.site import PROJECT, Site
 
-DISK = 16 << 20
 USAGE = "uso: tools/sembrar-incidentes --lista | NOMBRE"
 
 

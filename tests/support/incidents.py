@@ -7,14 +7,22 @@ for a person.
 import shutil
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Final
 
+import pytest
+
 from tests.oracle.oracle import World
-from tests.support.manual import CHECK, CURE, FIND, Section, Walk
+from tests.support.disks import SmallDisk
+from tests.support.fixtures import DatabaseServers
+from tests.support.manual import CHECK, CURE, FIND, Section, Walk, sections
 from tests.support.pipeline import record, report
+from tests.support.servers import LocalDatabaseServer, available_engines
 from tests.support.site import DAY, Site
 from visitas_dagster.instance import heartbeats, open_instance
 
@@ -22,6 +30,7 @@ NAME: Final = "report_7.txt"
 DATA: Final = report(*[record(f"v{number}@example.com") for number in range(12)], record(), record("sin arroba"))
 OTHER: Final = report(record("luis@example.net"), record("ana@example.com", "02/03/2024 11:00"))
 
+DISK: Final = 16 << 20
 _PATIENCE_S = 240
 
 
@@ -65,15 +74,65 @@ class Incident:
         self.seed(site)
         walk = Walk(section, site.execute)
         found = walk.part(FIND)
+        walk.execute = site.execute_strictly
         assert section.shows_itself_in(found) or not section.symptoms or not self.is_shown, found
         self.others(site)
         cured = walk.part(CURE)
         self.wait(site)
-        checked = "".join(site.execute(block, strict=True) for block in section.commands if block.part == CHECK)
-        # Nothing but that last part is left, which has just been typed.
-        assert [block for block in walk.left if block.part != CHECK] == []
+        checked = walk.part(CHECK)
+        assert walk.left == []
         assert self.wrong(site) == [], (found, cured, checked)
         assert not section.promised or any(as_shown(said) in checked for said in section.promised), checked
+
+
+def own_servers(database_servers: DatabaseServers) -> dict[str, LocalDatabaseServer]:
+    """The session's own database servers by engine; somebody else's is no place for a database called `visitas`."""
+    found = ((engine, database_servers.get(engine)) for engine in available_engines() if engine != "sqlite")
+    return {engine: server for engine, server in found if isinstance(server, LocalDatabaseServer)}
+
+
+def asked_for(request: pytest.FixtureRequest) -> list[Incident]:
+    """The incidents of the tests that this session runs of a module, by their parameter `incident`."""
+    found = []
+    for item in request.session.items:
+        if item.path == request.path and isinstance(item, pytest.Function) and hasattr(item, "callspec"):
+            param = item.callspec.params.get("incident")
+            found += [param] if isinstance(param, Incident) else []
+    return found
+
+
+@contextmanager
+def befalling(
+    incidents: Iterable[Incident], servers: Mapping[str, LocalDatabaseServer], folder: Path
+) -> Iterator[Mapping[str, Future[None]]]:
+    """Let incidents befall, each in an installation of its own, one after the other on each database server.
+
+    Args:
+        incidents: in their order.
+        servers: by engine; an incident whose engine is not among them takes the first.
+        folder: an empty one.
+
+    Yields:
+        By section, what waits for its end and raises what went wrong.
+    """
+    with ExitStack() as stack:
+        hands = {engine: stack.enter_context(ThreadPoolExecutor(1)) for engine in servers}
+        begun = {}
+        for number, incident in enumerate(incidents):
+            engine = incident.engine if incident.engine in servers else next(iter(servers))
+            begun[incident.section] = hands[engine].submit(_alone, incident, servers[engine], folder / str(number))
+        try:
+            yield begun
+        finally:
+            for future in begun.values():
+                future.cancel()
+
+
+def _alone(incident: Incident, server: LocalDatabaseServer, folder: Path) -> None:
+    folder.mkdir()
+    with ExitStack() as stack:
+        disk = stack.enter_context(SmallDisk(folder / "disco", DISK)).path if incident.needs_disk else None
+        incident.befall(stack.enter_context(Site(folder, server, disk)), sections()[incident.section])
 
 
 # ---------------------------------------------------------------------------------------------------- the servers
@@ -223,6 +282,6 @@ INCIDENTS: Final = (
     Incident("ya-no-se-reintenta", "Un archivo fallido ya no se reintenta", _given_up),
     Incident("correccion-equivocada", "Una corrección equivocada", _wrong_correction, engine="mysql"),
     Incident("noches-sin-cierre", "El cierre falló o faltó una noche", _missed_closes, wrong=_unclosed),
-    Incident("demonio-detenido", "El demonio se detuvo", _stopped_daemon, wait=_until_it_lives),
+    Incident("demonio-detenido", "El demonio se detuvo", _stopped_daemon, wait=_until_it_lives, engine="mysql"),
 )
 """What the tool can bring about, and `test_manual_incidents.py` cures."""

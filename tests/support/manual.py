@@ -113,13 +113,14 @@ class Walk:
     Attributes:
         section: the section.
         left: the commands that were not run yet.
+        execute: runs a block and returns what was printed.
     """
 
     def __init__(self, section: Section, execute: Callable[[Block], str]) -> None:
-        """Begin; `execute` runs a block and returns what was printed."""
+        """Begin."""
         self.section = section
         self.left = section.commands
-        self._execute = execute
+        self.execute = execute
 
     def part(self, part: str) -> str:
         """Run every command of a part; return what was printed."""
@@ -134,4 +135,4 @@ class Walk:
 
     def _run(self, block: Block) -> str:
         self.left.remove(block)
-        return self._execute(block)
+        return self.execute(block)

@@ -36,6 +36,8 @@ PROGRAMS = Path(sys.executable).parent
 DAY = timedelta(days=1)
 
 _TIMEOUT_S = 180
+# Alembic knows one migration at a time in a process.
+_MAKING = threading.Lock()
 _ASK = """\
 #!/bin/sh
 # Asks the process that plays this machine, and says what it answers.
@@ -170,7 +172,9 @@ class Site:
         folder = SftpFolder(self.sftp, self.inbox)
         clock = SteppingClock(datetime.now(UTC) - ago)
         options = {"reintentos": 0, "reintento_base_s": 0.01, **settings}
-        with Pipeline(database, folder, self.home.parent, clock, **options) as pipeline:
+        with _MAKING:
+            pipeline = Pipeline(database, folder, self.home.parent, clock, **options)
+        with pipeline:
             yield pipeline
 
     def load(self, name: str, data: bytes, ago: timedelta = timedelta()) -> None:
@@ -243,7 +247,7 @@ class Site:
         if block.kind == "sql":
             statements = [statement for statement in block.text.split(";") if statement.strip()]
             return "".join(f"{row}\n" for statement in statements for row in self.server.execute(self._here(statement)))
-        text = "\n".join([*(["set -e"] if strict else []), "set -o pipefail", *self._login(), self._here(block.text)])
+        text = "\n".join([*(["set -eo pipefail"] if strict else []), *self._login(), self._here(block.text)])
         done = subprocess.run(
             [*(_BOUND if self.bound and os.geteuid() == 0 else ()), "bash", "-c", text],
             env=self.environment(),
@@ -255,8 +259,14 @@ class Site:
             timeout=_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode in ((0,) if strict else range(126)), f"{block.text}\n\n{done.returncode}: {done.stdout}"
+        told = f"{block.text}\n\n{done.returncode}: {done.stdout}"
+        assert done.returncode in ((0,) if strict else range(126)), told
+        assert "command not found" not in done.stdout, told
         return done.stdout
+
+    def execute_strictly(self, block: Block) -> str:
+        """Type a block all of whose commands must end with 0; return what was printed."""
+        return self.execute(block, strict=True)
 
     def environment(self) -> dict[str, str]:
         """A terminal's environment before the settings are loaded."""
