@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -15,7 +16,7 @@ from typing import IO
 
 from visitas_dagster.closing.lock import alone
 from visitas_dagster.domain.content import scan_file
-from visitas_dagster.domain.failures import UsageError
+from visitas_dagster.domain.failures import PermanentFailure, UsageError
 from visitas_dagster.domain.privacy import FORM, MAX_ADDRESS, erased_in, mask_erased
 from visitas_dagster.loading.erasure import close_audit, erase_rows, note_rewritten, written_forms
 from visitas_dagster.resources.folders import disk_errors, replaced_durably
@@ -124,9 +125,20 @@ def _sealed(platform: Platform, person: str) -> Iterator[Sealed]:
     kept = timedelta(days=platform.settings.retencion_backup_dias)
     with disk_errors("buscar en los respaldos"):
         for path in platform.folders.zips():
-            with zipfile.ZipFile(path) as archive:
-                if any(_member_names(archive, member, mask) for member in archive.namelist()):
-                    yield Sealed(path, _day_of(path) + kept)
+            if _zip_names(path, mask):
+                yield Sealed(path, _day_of(path) + kept)
+
+
+def _zip_names(path: Path, mask: _Mask) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(_member_names(archive, member, mask) for member in archive.namelist())
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        # Whether the person stands in it cannot be told, so that the erasure is not done.
+        raise PermanentFailure(
+            f"{path} está dañado, no se puede buscar en él",
+            "restáurelo de una copia, o sáquelo de backup/, y repita: visitas forget",
+        ) from error
 
 
 def _member_names(archive: zipfile.ZipFile, member: str, mask: _Mask) -> bool:

@@ -6,9 +6,12 @@ What the page says and what its commands do belongs here; the seeded incidents a
 import ast
 import re
 import shutil
+import subprocess
+import zipfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from functools import cache
+from datetime import UTC, datetime
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -26,12 +29,14 @@ from tests.support.incidents import (
     own_servers,
 )
 from tests.support.manual import PAGE, PARTS, Section, Walk, as_pattern, lines, sections
-from tests.support.pipeline import record, report
+from tests.support.pipeline import NOON, record, report
 from tests.support.ports import free_port
 from tests.support.proxy import CuttingProxy
 from tests.support.receivers import WebhookReceiver
 from tests.support.servers import LocalDatabaseServer
 from tests.support.site import DAY, Site
+from visitas_dagster.closing.contents import states
+from visitas_dagster.closing.sealing import seal
 from visitas_dagster.domain.states import Estado
 
 PROJECT = PAGE.parents[1]
@@ -233,6 +238,21 @@ def _duplicate(site: Site) -> None:
     site.load(SECOND, DATA)
 
 
+def _damaged_zip(site: Site) -> None:
+    site.load(NAME, DATA, datetime.now(UTC) - NOON)
+    with site.pipeline() as pipeline:
+        sealed = seal(pipeline.platform.folders, NOON.date(), partial(states, pipeline.platform.engine))
+    assert sealed.path is not None
+    subprocess.run(["tar", "-C", site.home, "-czf", site.home / "respaldo-externo/etl.tar.gz", "./backup"], check=True)
+    sealed.path.write_bytes(sealed.path.read_bytes()[:-40])
+
+
+def _damage(site: Site) -> list[str]:
+    with zipfile.ZipFile(site.home / "backup" / "backup_20240314.zip") as archive:
+        bad = archive.testzip()
+    return [bad] if bad else []
+
+
 def _silence(site: Site) -> None:
     site.load(NAME, DATA, 3 * DAY)
     site.beat()
@@ -289,6 +309,7 @@ SITUATIONS = (
     Incident("", "Los reportes no llegan", _silence, _it_comes, lambda site: site.beat(), engine="mysql"),
     Incident("", "Un ajuste está mal escrito", _wrong_setting),
     Incident("", "Error inesperado", _unexpected, is_shown=False, engine="mysql"),
+    Incident("", "Un respaldo está dañado", _damaged_zip, wrong=_damage),
     Incident("", "Borrar a una persona", _person, wrong=_still_known),
 )
 ALERT = "Una alerta no llega"

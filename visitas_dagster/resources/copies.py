@@ -6,7 +6,9 @@ Finding and opening them belongs here; putting them there does not.
 from __future__ import annotations
 
 import hashlib
+import logging
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import IO
 
 from visitas_dagster.resources.folders import Folders
+
+log = logging.getLogger("visitas.respaldo")
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,18 @@ def copies(folders: Folders, archivo: str, sha256: str) -> Iterator[LocalCopy]:
         yield LocalCopy(path)
     member = folders.name_in_zip(archivo, sha256)
     for path in folders.zips():
+        if _holds(path, member):
+            yield LocalCopy(path, member)
+
+
+def _holds(path: Path, member: str) -> bool:
+    """Whether a zip has a member. A damaged one has none: the copy may be elsewhere, and the rest goes on."""
+    try:
         with zipfile.ZipFile(path) as archive:
-            if member in archive.namelist():
-                yield LocalCopy(path, member)
+            return member in archive.namelist()
+    except zipfile.BadZipFile:
+        log.warning(f"{path} está dañado, no se busca en él; restáurelo de una copia, o sáquelo de backup/")
+        return False
 
 
 def find_copy(
@@ -73,6 +86,15 @@ def find_copy(
     for digest in digests:
         believed = {digest} | rewritten.get(digest, frozenset())
         for copy in copies(folders, archivo, digest):
-            if copy.sha256() in believed:
+            if _digest(copy) in believed:
                 return copy, digest
     return None
+
+
+def _digest(copy: LocalCopy) -> str | None:
+    """The digest of a copy; None where it can no longer be read out of its zip."""
+    try:
+        return copy.sha256()
+    except (zipfile.BadZipFile, zlib.error, EOFError):
+        log.warning(f"{copy} está dañado, no se toma; restáurelo de una copia, o sáquelo de backup/")
+        return None
