@@ -5,6 +5,7 @@ Opening and preparing the instance belongs here; what runs on it does not.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -39,9 +40,10 @@ event_log_storage:
   module: visitas_dagster.event_log
   class: HeldEventLog
   config:
-    home:
-      env: DAGSTER_HOME
+    home: {home}
 """
+
+_HOME = re.compile(r'^    home: ".*"$', re.MULTILINE)
 
 _USES_URL = re.compile(r"^\s*env:\s*['\"]?VISITAS_DAGSTER_DB_URL['\"]?\s*$", re.MULTILINE)
 
@@ -70,9 +72,8 @@ def prepare_home(settings: Settings) -> Path:
         home.mkdir(parents=True, exist_ok=True)
         plain = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
         present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
-        # Nobody has touched what an earlier version wrote, or this one before the setting came.
-        if present in (None, plain, plain + _EVENT_LOG):
-            path.write_text(plain + (_STORAGE if settings.dagster_db_url else _EVENT_LOG), encoding="utf-8")
+        if present is None or _is_untouched(present, plain):
+            path.write_text(plain + (_STORAGE if settings.dagster_db_url else _event_log(home)), encoding="utf-8")
         else:
             _require_agreement(path, present, settings)
     except OSError as error:
@@ -82,6 +83,17 @@ def prepare_home(settings: Settings) -> Path:
             "cree la carpeta, o dé permiso de escritura sobre ella al usuario que corre visitas",
         ) from error
     return home
+
+
+def _event_log(home: Path) -> str:
+    # JSON's strings are YAML's. Not by DAGSTER_HOME: an instance may be opened by its folder alone.
+    return _EVENT_LOG.replace("{home}", json.dumps(str(home), ensure_ascii=False))
+
+
+def _is_untouched(present: str, plain: str) -> bool:
+    """Whether the file is as an earlier version wrote it, or this one, perhaps for a folder that was moved since."""
+    added = present.removeprefix(plain)
+    return present.startswith(plain) and (not added or _HOME.sub("    home: {home}", added) == _EVENT_LOG)
 
 
 def _require_agreement(path: Path, text: str, settings: Settings) -> None:

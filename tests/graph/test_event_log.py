@@ -132,9 +132,17 @@ def test_a_file_of_an_earlier_version_that_nobody_touched_is_brought_up(home: Pa
     settings = settings_for("sqlite://", {}, tmp_path, dagster_home=home)
     path = prepare_home(settings) / "dagster.yaml"
     written = path.read_text(encoding="utf-8")
-    assert yaml.safe_load(written)["event_log_storage"]["class"] == "HeldEventLog"
+    assert yaml.safe_load(written)["event_log_storage"] == {
+        "module": "visitas_dagster.event_log",
+        "class": "HeldEventLog",
+        "config": {"home": str(home)},
+    }
     earlier = written.partition("\n# Dagster's own files")[0]
     path.write_text(earlier, encoding="utf-8")
+    prepare_home(settings)
+    assert path.read_text(encoding="utf-8") == written
+    # The folder was moved.
+    path.write_text(written.replace(str(home), "/srv/antes"), encoding="utf-8")
     prepare_home(settings)
     assert path.read_text(encoding="utf-8") == written
     path.write_text(earlier + "\n# mío\n", encoding="utf-8")
