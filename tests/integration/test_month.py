@@ -19,6 +19,8 @@ import sqlalchemy as sa
 
 from tests.support.closing import ONE_DAY, Partitions, at, close_night, loose, sealed
 from tests.support.fixtures import Database, SftpFolder
+from tests.support.history import History, view_differences
+from tests.support.panels import Span, panel_differences, reader
 from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha256
 from tests.support.servers import LocalDatabaseServer, OpenSSHServer
 from visitas_dagster.closing.days import stamp, stamped
@@ -177,6 +179,19 @@ def test_five_weeks(
     assert Counter(row["estado"] for row in pipeline.rows(tables.cierres)) == {"COMPLETADO": DAYS}
     assert pipeline.on_server() == {month.hopeless[0]}
     assert_partitions(month, orchestrator)
+    assert_dashboards(pipeline, database)
+
+
+def assert_dashboards(pipeline: Pipeline, database: Database) -> None:
+    """Every view and every panel of the dashboard over these weeks, and over a part of them."""
+    engine, zone = pipeline.platform.engine, pipeline.settings.zone
+    assert view_differences(engine, zone) == []
+    history, shown = History.read(engine, zone), reader(sa.make_url(database.url))
+    try:
+        for start, end in (((2023, 11, 1), (2024, 1, 31)), ((2023, 12, 5, 15), (2023, 12, 20, 9))):
+            assert panel_differences(shown, history, Span(datetime(*start), datetime(*end))) == []
+    finally:
+        shown.dispose()
 
 
 def assert_night(month: Month, day: date) -> None:
