@@ -1,6 +1,6 @@
-"""`visitas replay --version`: back to an earlier version after a wrong correction; and what `visitas status` adds.
+"""What an operator asks for by name: an earlier version again, every failed file at once, what waits and is no report.
 
-The commands over real servers belong here; corrections as such are tested with the loads.
+The commands over real servers belong here; corrections and the ladder as such have tests of their own.
 """
 
 import re
@@ -103,3 +103,24 @@ def test_the_status_tells_of_days_without_a_close_and_of_other_names(
     assert told[-2:] == ["En la carpeta hay además 1 archivo con otro nombre:", "  report_8.txt.filepart  no se toma"]
     assert visitas.run("close").code == 0
     assert "Días sin cerrar" not in visitas.run("status").out
+
+
+@pytest.mark.databases("sqlite", "mariadb")
+def test_every_failed_file_is_released_at_once(pipeline: Pipeline, visitas: Visitas) -> None:
+    none = visitas.run("release", "--todos")
+    assert (none.code, none.out, none.err) == (0, "No hay archivos fallidos.\n", "")
+    for name, data in ((NAME, b"nada\n"), ("report_8.txt", RIGHT), ("report_9.txt", b""), ("report_6.txt", b"nada\n")):
+        pipeline.deliver(name, data)
+        pipeline.run_pass()
+    # What a later delivery has made good waits for nobody.
+    pipeline.deliver("report_6.txt", WRONG)
+    pipeline.run_pass()
+    for arguments in ([], [NAME, "--todos"]):
+        refused = visitas.run("release", *arguments)
+        assert (refused.code, refused.out) == (2, "")
+        assert refused.err == "visitas: NOMBRE: escriba los nombres, o --todos. Véalos con: visitas status\n"
+    freed = visitas.run("release", "--todos")
+    assert freed.out.splitlines() == [
+        f"{name} (FALLO_LAYOUT) queda libre: la siguiente pasada lo toma." for name in (NAME, "report_9.txt")
+    ]
+    assert pipeline.rows(tables.auditoria, "operacion") == [{"operacion": "LIBERAR"}] * 2

@@ -131,11 +131,16 @@ def replay(
 
 
 @_command(help="Deja que un archivo en cuarentena pase de nuevo: lo toma la siguiente pasada.")
-def release(nombres: _Names) -> None:
+def release(
+    nombres: Annotated[
+        list[str] | None, typer.Argument(metavar="NOMBRE", help="Nombres de archivos.", show_default=False)
+    ] = None,
+    todos: Annotated[bool, typer.Option("--todos", help="Todos los fallidos que esperan a una persona.")] = False,
+) -> None:
     """Let quarantined files go through again."""
     from visitas_dagster.cli import release as command
 
-    command.run(nombres)
+    command.run(nombres or [], everything=todos)
 
 
 @_command(help="Borra a una persona de tablas, rechazos, bitácoras, cuarentena y respaldos sin sellar; queda auditado.")

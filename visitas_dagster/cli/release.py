@@ -13,17 +13,28 @@ from rich.text import Text
 from visitas_dagster.cli.console import output, state, text
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema
+from visitas_dagster.loading.history import History
 from visitas_dagster.loading.ledger import Ledger
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 
 
-def run(names: Sequence[str]) -> None:
-    """Release each name; raise :class:`UsageError` for one without a failed version, before any is released."""
+def run(names: Sequence[str], *, everything: bool = False) -> None:
+    """Release each name, or every failed file that waits for a person.
+
+    Raises:
+        UsageError: a name has no failed version, in which case none is released; or it is not said what to release.
+    """
+    if bool(names) == everything:
+        raise UsageError("NOMBRE: escriba los nombres, o --todos", "véalos con: visitas status")
     console = output()
     with Platform(load_settings()) as platform:
         schema.require_current(platform.engine)
         ledger = Ledger(platform.engine, platform.clock, platform.settings.zone)
+        if everything:
+            names = History(platform.engine, platform.settings.zone).failed_names()
+            if not names:
+                console.print("No hay archivos fallidos.")
         failed = ledger.failed_versions(names)
         for archivo in names:
             if archivo not in failed:

@@ -82,6 +82,14 @@ class History:
                 .all()
             )
 
+    def failed_names(self) -> list[str]:
+        """Return the names of the same rows, all of them, the oldest first."""
+        with reading(self.engine) as connection:
+            rows = connection.execute(
+                select(ledger.c.archivo).where(*_waiting()).order_by(ledger.c.inicio, ledger.c.id)
+            )
+            return list(dict.fromkeys(row.archivo for row in rows))
+
     def failed_counts(self) -> dict[Estado, int]:
         """Count the same rows, all of them, by state."""
         with reading(self.engine) as connection:
