@@ -12,7 +12,18 @@ import pytest
 from tests.support.command import Ended, Visitas
 from tests.support.pipeline import report
 
-EVERY_COMMAND = (["init"], ["dispatch"], ["status"], ["check", "report_1.txt"])
+EVERY_COMMAND = (
+    ["init"],
+    ["dispatch"],
+    ["close"],
+    ["status"],
+    ["report"],
+    ["check", "report_1.txt"],
+    ["explain", "report_1.txt"],
+    ["replay", "report_1.txt"],
+    ["release", "report_1.txt"],
+    ["forget", "ana@example.com"],
+)
 ON_THE_SERVER = (["dispatch"], ["status"])
 ON_DISK = (["init"], ["dispatch"])
 
