@@ -184,6 +184,21 @@ def test_sealed_backups_stay_and_are_told_with_their_last_day(pipeline: Pipeline
     assert content(pipeline) == before
 
 
+def test_a_sealed_backup_that_is_damaged_is_told_and_the_erasure_repeated(pipeline: Pipeline) -> None:
+    take(pipeline, "report_1.txt", DATA)
+    damaged = pipeline.platform.folders.backup / "backup_20240314.zip"
+    damaged.write_bytes(b"PK")
+    with pytest.raises(PermanentFailure) as caught:
+        forget(pipeline.platform, ANA, "operador")
+    assert str(caught.value) == (
+        f"{damaged} está dañado, no se puede buscar en él. "
+        "restáurelo de una copia, o sáquelo de backup/, y repita: visitas forget"
+    )
+    damaged.unlink()
+    assert forget(pipeline.platform, ANA, "operador").sealed == ()
+    assert ANA not in content(pipeline)["visitors"]
+
+
 def test_logs_and_reports_are_rewritten_too(pipeline: Pipeline) -> None:
     folders = pipeline.platform.folders
     log = folders.logs / "20240314" / "report_1.log"
