@@ -26,7 +26,7 @@ demo: setup ## la plataforma entera en esta máquina, con reportes de muestra
 
 test: setup ## instala los servidores de prueba que falten y corre todas las pruebas
 	@tools/install-test-servers
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: setup ## formato, estilo, tipos y capas
 	$(BIN)/ruff format --check .

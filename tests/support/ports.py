@@ -15,7 +15,8 @@ _RANGE = range(20_000, 32_000)
 
 def free_port() -> int:
     """Return a loopback port that nobody listens on."""
-    for port in random.sample(_RANGE, k=100):
+    # The system's chance: property tests seed Python's own, alike in every process of a run.
+    for port in random.SystemRandom().sample(_RANGE, k=100):
         with socket.socket() as probe:
             try:
                 probe.bind((LOOPBACK, port))

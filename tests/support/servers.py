@@ -6,6 +6,7 @@ the machine's own. `tools/install-test-servers` installs the programs.
 """
 
 import contextlib
+import fcntl
 import getpass
 import os
 import platform
@@ -13,6 +14,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -520,20 +522,29 @@ class MySQLServer(LocalDatabaseServer):
             (self.folder / left).unlink(missing_ok=True)
         # The script's caller may add server options of its own by the same variable.
         options = " ".join([*self._options, os.environ.get("MYSQLD_ARGS", "")])
-        done = subprocess.run(
-            ["bash", str(script), "start", str(self.port), str(self.folder)],
-            env={**os.environ, "MYSQLD_ARGS": options},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            # The server is the script's child: a Ctrl-C in the terminal must not reach it either.
-            start_new_session=True,
-        )
+        with _one_at_a_time("real-mysql"):
+            done = subprocess.run(
+                ["bash", str(script), "start", str(self.port), str(self.folder)],
+                env={**os.environ, "MYSQLD_ARGS": options},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                # The server is the script's child: a Ctrl-C in the terminal must not reach it either.
+                start_new_session=True,
+            )
         if done.returncode:
             raise ServerError(f"real-mysql failed:\n{done.stdout[-2000:]}\n{self._log_tail()}")
         return psutil.Process(int((self.folder / "mysqld.pid").read_text()))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(what: str) -> Iterator[None]:
+    """Keep the processes of a test run apart: the script fetches its packages at the first call."""
+    with open(Path(tempfile.gettempdir()) / f"visitas-{what}-{os.getuid()}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class ExternalDatabaseServer(DatabaseServer):
