@@ -287,6 +287,7 @@ def _unexpected(site: Site) -> None:
 
 def _person(site: Site) -> None:
     site.load(NAME, DATA)
+    site.types = "ana@example.com\n"
 
 
 def _still_known(site: Site) -> list[str]:

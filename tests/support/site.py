@@ -70,6 +70,7 @@ class Site:
         asked: what was asked of the machine's own programs, a line each.
         services: by such a line, what else is done.
         edits: what the next editing of the settings file changes; None takes a setting away.
+        types: what is typed where a command asks for something.
         bound: whether commands are run as a user whom permissions bind.
     """
 
@@ -87,6 +88,7 @@ class Site:
         self.asked: list[str] = []
         self.services: dict[str, Callable[[], object]] = {}
         self.edits: dict[str, str | None] = {}
+        self.types = ""
         self.bound = False
         self._daemon: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
@@ -252,7 +254,7 @@ class Site:
             [*(_BOUND if self.bound and os.geteuid() == 0 else ()), "bash", "-c", text],
             env=self.environment(),
             cwd=self.home,
-            stdin=subprocess.DEVNULL,
+            input=self.types,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
