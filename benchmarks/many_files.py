@@ -5,10 +5,7 @@ Figures that grow with the number of files belong here; those of one big file do
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import dagster as dg
 from sqlalchemy import insert
@@ -58,21 +55,8 @@ def measure_small(servers: Servers, engine: str, files: int, show: Show) -> None
     )
 
 
-@contextmanager
-def _instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Open the installation's instance; the caller's own ``DAGSTER_HOME`` stands again afterwards."""
-    before = os.environ.get("DAGSTER_HOME")
-    try:
-        with open_instance(settings) as instance:
-            yield instance
-    finally:
-        os.environ.pop("DAGSTER_HOME", None)
-        if before is not None:
-            os.environ["DAGSTER_HOME"] = before
-
-
 def _runs(settings: Settings) -> int:
-    with _instance(settings) as instance:
+    with open_instance(settings) as instance:
         return instance.get_runs_count()
 
 
@@ -84,7 +68,7 @@ def measure_tick(servers: Servers, engine: str, known: int, new: int, pairs: int
         link_reports(place.folder, source, new, first=known + 1)
         settings = place.settings()
         _remember(settings, known)
-        with _instance(settings) as instance:
+        with open_instance(settings) as instance:
             instance.add_dynamic_partitions(ARCHIVOS, [f"report_{number}.txt" for number in range(1, known + 1)])
             _time_ticks(place, settings, instance, new, pairs, show, f"{engine}: tick, {known:,} known, {new} new")
 

@@ -125,11 +125,26 @@ def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterat
     """
     home = prepare_home(settings)
     # Runs started from here read the same instance; Dagster finds it by this variable only.
-    os.environ["DAGSTER_HOME"] = str(home)
+    wanted = {"DAGSTER_HOME": str(home)}
     if settings.dagster_db_url is not None:
-        os.environ["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
-    with _opened(home, settings, {} if captures_output else _NO_CAPTURE) as instance:
+        wanted["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
+    with _environment(wanted), _opened(home, settings, {} if captures_output else _NO_CAPTURE) as instance:
         yield instance
+
+
+@contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """Set variables of this process within the block: the next instance may be another's."""
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.DagsterInstance:

@@ -28,9 +28,7 @@ def hecho(context: dg.AssetExecutionContext) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    # What opening the instance sets for the processes to come is put back at the end.
-    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
+def home(tmp_path: Path) -> Path:
     return tmp_path / "dagster"
 
 
