@@ -108,12 +108,17 @@ class Trouble:
             return load_file(engine, writer, entry, prepared, **options)
 
 
+@pytest.fixture(params=[1213, 1205], ids=["deadlock", "lock wait"])
+def number(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
 @pytest.fixture
-def impatient(database: Database) -> Iterator[Database]:
-    """Give the database, whose new sessions wait a second for a lock."""
+def impatient(database: Database, number: int) -> Iterator[Database]:
+    """Give the database, whose new sessions wait a second for a lock; longer where a deadlock is to be made of it."""
     assert database.server is not None
     (before,) = database.server.execute("SELECT @@GLOBAL.innodb_lock_wait_timeout")[0]
-    database.server.execute("SET GLOBAL innodb_lock_wait_timeout = 1")
+    database.server.execute("SET GLOBAL innodb_lock_wait_timeout = %s", 1 if number == 1205 else 30)
     yield database
     database.server.execute("SET GLOBAL innodb_lock_wait_timeout = %s", before)
 
@@ -124,9 +129,9 @@ def pipeline(impatient: Database, sftp_folder: SftpFolder, tmp_path: Path) -> It
         yield pipeline
 
 
-@pytest.fixture(params=[1213, 1205], ids=["deadlock", "lock wait"])
-def trouble(request: pytest.FixtureRequest, impatient: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
-    trouble = Trouble(impatient, request.param, monkeypatch)
+@pytest.fixture
+def trouble(number: int, impatient: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trouble]:
+    trouble = Trouble(impatient, number, monkeypatch)
     yield trouble
     trouble.close()
 
