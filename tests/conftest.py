@@ -5,6 +5,7 @@ Hooks and fixtures of all tiers belong here; a tier's own fixtures stand in its 
 
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support.tiers import complaints, tier_of
@@ -12,6 +13,10 @@ from tests.support.tiers import complaints, tier_of
 pytest_plugins = ["tests.support.fixtures"]
 
 TESTS = Path(__file__).resolve().parent
+
+# How long an example takes is the machine's business.
+hypothesis.settings.register_profile("visitas", deadline=None)
+hypothesis.settings.load_profile("visitas")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -52,9 +52,10 @@ class Tls:
         if self.ca is not None:
             # Those alone: a private authority's database must not be impersonated with a public certificate.
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
             with _readable("ssl_ca", self.ca, "no tiene certificados en PEM"):
                 context.load_verify_locations(self.ca)
+        # Debian's Python leaves the choice to OpenSSL's own configuration.
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         # The authorities that MySQL makes for itself break this rule of form, on by default from Python 3.13.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.check_hostname = self.checks_name
