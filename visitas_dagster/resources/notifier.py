@@ -15,7 +15,6 @@ from email.utils import formatdate, make_msgid
 from functools import partial
 from typing import Any, Protocol
 
-import requests
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay, wait_exponential
 
@@ -147,6 +146,8 @@ class Webhook:
 
     def send(self, message: Message) -> None:
         """See :class:`Channel`."""
+        import requests  # here, not at the top: every pass looks for incidents, and few have any to tell
+
         body = slack_body(message) if is_slack(self._url) else shared_body(message)
         try:
             # A redirect would turn the POST into a GET.
