@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -19,6 +18,7 @@ from visitas_dagster.domain.content import scan_file
 from visitas_dagster.domain.failures import PermanentFailure, UsageError
 from visitas_dagster.domain.privacy import FORM, MAX_ADDRESS, erased_in, mask_erased
 from visitas_dagster.loading.erasure import close_audit, erase_rows, note_rewritten, written_forms
+from visitas_dagster.resources.copies import UNREADABLE_ZIP
 from visitas_dagster.resources.folders import disk_errors, replaced_durably
 from visitas_dagster.resources.platform import Platform
 
@@ -133,7 +133,7 @@ def _zip_names(path: Path, mask: _Mask) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(_member_names(archive, member, mask) for member in archive.namelist())
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except UNREADABLE_ZIP as error:
         # Whether the person stands in it cannot be told, so that the erasure is not done.
         raise PermanentFailure(
             f"{path} está dañado, no se puede buscar en él",

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -30,7 +29,7 @@ from visitas_dagster.closing.report_page import page
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.domain.spreadsheet import safe_cell
 from visitas_dagster.domain.states import Estado
-from visitas_dagster.resources.folders import disk_errors, sync_folder
+from visitas_dagster.resources.folders import disk_errors, replaced_durably
 from visitas_dagster.resources.platform import Platform
 
 
@@ -192,16 +191,8 @@ def _csv(rows: Iterable[Sequence[Any]]) -> Iterator[str]:
 
 
 def _write_durably(path: Path, pieces: Iterable[str]) -> None:
-    """Write to a name of this process's own, then rename: a reader sees a whole file, the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.parcial")
+    """Put a text in its place: a reader sees a whole file, the old one or the new one."""
     with disk_errors("guardar el reporte"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as writing:
-                writing.writelines(pieces)
-                writing.flush()
-                os.fsync(writing.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        with replaced_durably(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as writing:
+            writing.writelines(pieces)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import IO
 from visitas_dagster.closing.contents import copy_name, second_name
 from visitas_dagster.closing.days import stamp, stamped
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
+from visitas_dagster.resources.copies import UNREADABLE_ZIP
 from visitas_dagster.resources.folders import Folders, disk_errors, sync_folder
 
 MANIFEST = "manifiesto.json"
@@ -32,7 +32,8 @@ States = Callable[[Iterable[str]], Mapping[str, str]]
 """Returns, by the copy's name, the state of its content."""
 
 _PIECE = 1 << 20
-_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, NotImplementedError)
+# A zip of somebody else's making may also lack our manifest, or be packed in a way that zipfile does not know.
+_DAMAGE = (*UNREADABLE_ZIP, KeyError, ValueError, NotImplementedError)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from functools import reduce
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -121,5 +122,6 @@ def _with_sign(values: pa.Array) -> list[int]:
 
 def _with(values: pa.Array, rows: pa.Array, changed: list[str | None]) -> pa.Array:
     """The values, with others at some places."""
-    mask = pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=rows)
-    return pc.replace_with_mask(values, mask, pa.array(changed, values.type))
+    mask = np.zeros(len(values), bool)
+    mask[rows.to_numpy()] = True
+    return pc.replace_with_mask(values, pa.array(mask), pa.array(changed, values.type))

@@ -20,6 +20,10 @@ from visitas_dagster.resources.folders import Folders
 log = logging.getLogger("visitas.respaldo")
 
 
+UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
+"""What reading a damaged zip raises."""
+
+
 @dataclass(frozen=True)
 class LocalCopy:
     """One copy of one content of a name.
@@ -95,6 +99,6 @@ def _digest(copy: LocalCopy) -> str | None:
     """The digest of a copy; None where it can no longer be read out of its zip."""
     try:
         return copy.sha256()
-    except (zipfile.BadZipFile, zlib.error, EOFError):
+    except UNREADABLE_ZIP:
         log.warning(f"{copy} está dañado, no se toma; restáurelo de una copia, o sáquelo de backup/")
         return None
