@@ -8,7 +8,6 @@ import itertools
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -16,13 +15,13 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn
 
 from sqlalchemy import Engine, event
 
 from tests.support.passes import RunningClock, whole_pass
-from tests.support.pipeline import PROJECT, SteppingClock, settings_for
+from tests.support.pipeline import SteppingClock, settings_for
+from tests.support.warm import WarmProgram
 from visitas_dagster import dispatch
 from visitas_dagster.cli.console import Watch, output
 from visitas_dagster.domain.arrivals import Observation
@@ -263,29 +262,10 @@ def main() -> None:
 # --------------------------------------------------------------------------------------------------- its client
 
 
-class Driver:
+class Driver(WarmProgram):
     """The program, as a test calls it."""
 
-    def __init__(self) -> None:
-        """Start it; it is ready once its imports are done."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.driver"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=PROJECT,
-        )
-        assert self._answer() == "ready\n"
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it: its input closes."""
-        self._process.communicate(timeout=60)
+    module = "tests.faults.driver"
 
     def run(self, request: dict[str, Any]) -> tuple[int, float]:
         """Do one pass; return its exit code, negative for a signal, and the seconds that it took.
@@ -298,14 +278,7 @@ class Driver:
 
     def run_together(self, requests: Sequence[dict[str, Any]]) -> list[tuple[int, float]]:
         """Do passes at the same time, each in a process of its own; see :meth:`run`."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(list(requests)) + "\n")
-        self._process.stdin.flush()
-        return [(code, seconds) for code, seconds in json.loads(self._answer())]
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        return [(code, seconds) for code, seconds in self.ask(list(requests))]
 
 
 if __name__ == "__main__":

@@ -6,18 +6,18 @@ and then serves each request, one JSON object a line, by a close in a fresh copy
 
 import json
 import os
-import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace, TracebackType
-from typing import Any, NoReturn, Self
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 from tests.faults.driver import POINTS as PASS_POINTS
 from tests.faults.driver import die
-from tests.support.pipeline import PROJECT, SteppingClock, settings_for
+from tests.support.pipeline import SteppingClock, settings_for
+from tests.support.warm import WarmProgram
 from visitas_dagster.closing import close, housekeeping, quarantine, sealing
 from visitas_dagster.closing.close import close_days
 from visitas_dagster.closing.journal import Journal
@@ -188,40 +188,14 @@ def main() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-class ClosingDriver:
+class ClosingDriver(WarmProgram):
     """The program, as a test calls it."""
 
-    def __init__(self) -> None:
-        """Start it; it is ready once its imports are done."""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.dying_close"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=PROJECT,
-        )
-        assert self._answer() == "ready\n"
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """End it: its input closes."""
-        self._process.communicate(timeout=60)
+    module = "tests.faults.dying_close"
 
     def run(self, request: dict[str, Any]) -> int:
         """Do one close; return its exit code, negative for a signal."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        return int(self._answer())
-
-    def _answer(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        return int(self.ask(request))
 
 
 if __name__ == "__main__":
