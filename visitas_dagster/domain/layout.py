@@ -12,6 +12,7 @@ from difflib import SequenceMatcher
 from functools import lru_cache
 
 from visitas_dagster.domain.failures import LayoutFailure, SettingsError
+from visitas_dagster.domain.privacy import mask_addresses
 
 FILE_PATTERN = r"report_(\d+)\.txt"
 
@@ -287,5 +288,10 @@ def _other_separator(unknown: Sequence[str]) -> str | None:
 
 def _can_be_alias(name: str) -> bool:
     # The setting is a comma-separated text in an environment file.
-    # A name with an @ is a record where the header should be.
-    return 0 < len(name) <= _MAX_NAME and name.isprintable() and not set(name) & set(",\"'\\$#`@")
+    # A name with an @ is a record where the header should be; one that a message hides cannot be copied from it.
+    return (
+        0 < len(name) <= _MAX_NAME
+        and name.isprintable()
+        and not set(name) & set(",\"'\\$#`@")
+        and mask_addresses(name) == name
+    )
