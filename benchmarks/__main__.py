@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: what the platform costs on this machine, against floors measured beside it.
+"""``python -m benchmarks``: what the platform costs on this machine, against what is measured beside it.
 
 The options and the order of the benchmarks belong here; see ``docs/performance.md`` for what they mean.
 """
@@ -13,23 +13,126 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.big_file import measure_file, measure_memory, measure_profile
-from benchmarks.many_files import measure_small, measure_tick
+from benchmarks.big_file import measure_file, measure_memory, measure_profile, measure_ten
+from benchmarks.explain import measure_explain
+from benchmarks.history import measure_history
+from benchmarks.ledger import measure_ledger
+from benchmarks.many_files import measure_small
 from benchmarks.report import heading, print_machine, show
 from benchmarks.servers import ENGINES, Servers
+from benchmarks.sizes import FULL, QUICK, Sizes
+from benchmarks.start_up import measure_start
+from benchmarks.workers import measure_workers
 
-NAMES = ("file", "memory", "profile", "small", "sensor")
+_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every benchmark is handed.
+
+    Attributes:
+        servers: started at their first use.
+        engines: the databases to measure.
+        sizes: of files and histories.
+        pairs: how often the things compared take turns.
+    """
+
+    servers: Servers
+    engines: tuple[str, ...]
+    sizes: Sizes
+    pairs: int
+
+
+def _file(bench: Bench) -> None:
+    heading("`file`: one big file through `visitas dispatch`, against sftp, LOAD DATA and one grouped upsert")
+    for engine in bench.engines:
+        measure_file(bench.servers, engine, bench.sizes.records, bench.sizes.to_sql, bench.pairs, show)
+
+
+def _memory(bench: Bench) -> None:
+    heading("`memory`: `visitas dispatch` at its peak, by the size of the file")
+    for engine in bench.engines:
+        measure_memory(bench.servers, engine, [1, bench.sizes.records], show)
+
+
+def _ten(bench: Bench) -> None:
+    heading("`ten`: a file ten times as big")
+    for engine in bench.engines:
+        measure_ten(bench.servers, engine, bench.sizes.ten, bench.sizes.records, bench.pairs, show)
+
+
+def _small(bench: Bench) -> None:
+    heading("`small`: a burst of small files through one `visitas dispatch`")
+    sizes = bench.sizes
+    for engine in bench.engines:
+        measure_small(
+            bench.servers, engine, sizes.small_files, sizes.small_records, sizes.default_files, bench.pairs, show
+        )
+
+
+def _workers(bench: Bench) -> None:
+    heading("`workers`: two `visitas dispatch` over one folder, against one")
+    for engine in bench.engines:
+        measure_workers(bench.servers, engine, bench.sizes.shared_files, bench.sizes.small_records, bench.pairs, show)
+
+
+def _start(bench: Bench) -> None:
+    heading("`start`: how soon a command answers")
+    for engine in bench.engines:
+        measure_start(bench.servers, engine, max(bench.sizes.starts, bench.pairs), show)
+
+
+def _history(bench: Bench) -> None:
+    heading("`history`: a file over a long history")
+    for engine in bench.engines:
+        measure_history(bench.servers, engine, bench.sizes, bench.pairs, show)
+
+
+def _ledger(bench: Bench) -> None:
+    heading("`ledger`: very many files known")
+    for engine in bench.engines:
+        measure_ledger(bench.servers, engine, bench.sizes.ledger, bench.sizes.new_files, bench.pairs, show)
+
+
+def _explain(bench: Bench) -> None:
+    heading("`explain`: table, way, key and rows of each statement", "sent by", "statement", *bench.engines, "scans")
+    measure_explain(bench.servers, bench.engines)
+
+
+def _profile(bench: Bench) -> None:
+    heading("`profile`: where the time of one big file goes")
+    for engine in bench.engines:
+        measure_profile(bench.servers, engine, bench.sizes.records, show)
+
+
+_BENCHMARKS: dict[str, Callable[[Bench], None]] = {
+    "file": _file,
+    "memory": _memory,
+    "ten": _ten,
+    "small": _small,
+    "workers": _workers,
+    "start": _start,
+    "history": _history,
+    "ledger": _ledger,
+    "explain": _explain,
+    "profile": _profile,
+}
+_LONG = ("ten",)
+"""Left out unless ``--full`` or ``--only`` asks for them."""
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="100,000 records, 100 small files, one pair each")
-    parser.add_argument("--full", action="store_true", help="also the memory of a file with 10,000,000 records")
-    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="everything small, one pair each: does it work?")
+    parser.add_argument("--full", action="store_true", help=f"also {', '.join(_LONG)}")
+    names = ", ".join(_BENCHMARKS)
+    parser.add_argument("--only", action="append", choices=_BENCHMARKS, metavar="NAME", help=f"one of {names}")
     parser.add_argument("--engine", action="append", choices=ENGINES, help="only this database; may be repeated")
-    parser.add_argument("--pairs", type=int, help="how often floor and platform take turns (3; with --quick 1)")
+    parser.add_argument("--pairs", type=int, help=f"how often what is compared takes turns ({_PAIRS}; with --quick 1)")
     options = parser.parse_args()
     if options.pairs is not None and options.pairs < 1:
         parser.error("--pairs: at least 1")
@@ -46,63 +149,21 @@ def main() -> None:
     # Servers of other programs, MariaDB's above all, sweep the machine's common folder for leftovers as they start.
     folder = Path(tempfile.mkdtemp(prefix="visitas-bench-"))
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    names = options.only or [name for name in _BENCHMARKS if options.full or name not in _LONG]
+    pairs = options.pairs or (1 if options.quick else _PAIRS)
     try:
         print_machine()
+        print(f"{pairs} pairs; {QUICK if options.quick else FULL}", flush=True)
         with Servers(folder) as servers:
             engines = tuple(options.engine or ENGINES)
             for engine in engines:
                 servers.database(engine)
-            for name in options.only or NAMES:
-                _BENCHMARKS[name](servers, engines, options)
+            bench = Bench(servers, engines, QUICK if options.quick else FULL, pairs)
+            for name in names:
+                _BENCHMARKS[name](bench)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
-
-def _records(options: argparse.Namespace) -> int:
-    return 100_000 if options.quick else 1_000_000
-
-
-def _pairs(options: argparse.Namespace, usual: int) -> int:
-    chosen: int | None = options.pairs
-    return chosen or (1 if options.quick else usual)
-
-
-def _file(servers: Servers, engines: tuple[str, ...], options: argparse.Namespace) -> None:
-    heading("One big file: `visitas dispatch` as a whole process, against sftp + LOAD DATA + one grouped upsert")
-    for engine in engines:
-        measure_file(servers, engine, _records(options), _pairs(options, 3), show)
-
-
-def _memory(servers: Servers, engines: tuple[str, ...], options: argparse.Namespace) -> None:
-    heading("Memory of `visitas dispatch` at its peak, by the size of the file")
-    sizes = [1, _records(options)] + ([10_000_000] if options.full else [])
-    measure_memory(servers, engines[0], sizes, show)
-
-
-def _profile(servers: Servers, engines: tuple[str, ...], options: argparse.Namespace) -> None:
-    heading("Where the time of one big file goes")
-    for engine in engines:
-        measure_profile(servers, engine, _records(options), show)
-
-
-def _small(servers: Servers, engines: tuple[str, ...], options: argparse.Namespace) -> None:
-    heading("A burst of small files: `visitas dispatch` as a whole process")
-    for engine in engines:
-        measure_small(servers, engine, 100 if options.quick else 500, show)
-
-
-def _sensor(servers: Servers, engines: tuple[str, ...], options: argparse.Namespace) -> None:
-    heading("A sensor tick, its connections included, against a listing by OpenSSH's sftp")
-    measure_tick(servers, engines[0], 100_000, 500, _pairs(options, 5), show)
-
-
-_BENCHMARKS: dict[str, Callable[[Servers, tuple[str, ...], argparse.Namespace], None]] = {
-    "file": _file,
-    "memory": _memory,
-    "profile": _profile,
-    "small": _small,
-    "sensor": _sensor,
-}
 
 if __name__ == "__main__":
     main()

@@ -29,6 +29,7 @@ _ROWS = 100_000
 _TAILS = 5_000
 _DOMAINS = ("example.com", "example.org", "example.net", "correo.example", "example.com.mx")
 _SENT = "08/02/2013 18:30"
+_CORRECTED = "09/02/2013 18:30"
 _BROWSERS = ("Firefox 3.6", "Chrome Generic", "IE 8.0", "IE 9.0", "Mobile Safari 5.1", "Android Browser 4.0", "")
 _SYSTEMS = ("Win7", "WinXP", "iOS", "Android", "unknown")
 
@@ -45,11 +46,12 @@ _BAD_TAILS = (
 """What follows the address in a broken record: one of each kind of fault; the last one spoils the address."""
 
 
-def write_report(path: Path, records: int, *, bad_share: float = 0, seed: int = 0) -> int:
+def write_report(path: Path, records: int, *, bad_share: float = 0, seed: int = 0, returning: int = 0) -> int:
     """Write a report of so many records, each broken with probability ``bad_share``; return its bytes.
 
     UTF-8, LF. The same arguments give the same bytes; about two million records a second. The file appears
-    under its name when it is whole.
+    under its name when it is whole. With ``returning``, every second record is of one of the first so many
+    :func:`addresses`.
     """
     rng = np.random.default_rng(seed)
     good = pa.array(_opened_tails(rng))
@@ -57,7 +59,8 @@ def write_report(path: Path, records: int, *, bad_share: float = 0, seed: int = 
     with partial.open("wb") as stream:
         stream.write(f"{HEADER}\n".encode())
         for start in range(0, records, _ROWS):
-            stream.write(_rows(rng, min(_ROWS, records - start), bad_share, good))
+            count = min(_ROWS, records - start)
+            stream.write(_rows(rng, _visitors(rng, count, returning), bad_share, good))
     partial.replace(path)
     return path.stat().st_size
 
@@ -91,15 +94,44 @@ def _opened_tails(rng: np.random.Generator) -> list[str]:
     return tails
 
 
-def _rows(rng: np.random.Generator, rows: int, bad_share: float, good: pa.StringArray) -> bytes:
-    people = pc.utf8_lpad(pa.array(rng.integers(0, PEOPLE, rows)).cast(pa.string()), width=7, padding="0")
-    domains = pa.array(_DOMAINS).take(pa.array(rng.integers(0, len(_DOMAINS), rows)))
+def addresses(numbers: npt.NDArray[np.int64], among: int) -> pa.StringArray:
+    """Return the addresses of visitors by their number, from 0 up to ``among``, which lie evenly among all others."""
+    return _address(numbers * (PEOPLE // among), numbers % len(_DOMAINS))
+
+
+def change(path: Path, share: float = 0.01) -> None:
+    """Give a share of a report's records another date, as a sender does who corrects it."""
+    lines = path.read_bytes().split(b"\n")
+    for place in range(1, len(lines) - 1, round(1 / share)):
+        lines[place] = lines[place].replace(_SENT.encode(), _CORRECTED.encode(), 1)
+    partial = path.with_name(path.name + ".filepart")
+    partial.write_bytes(b"\n".join(lines))
+    partial.replace(path)
+
+
+def _address(people: npt.NDArray[np.int64], domains: npt.NDArray[np.int64]) -> pa.StringArray:
+    digits = pc.utf8_lpad(pa.array(people).cast(pa.string()), width=7, padding="0")
+    return pc.binary_join_element_wise(
+        pc.binary_join_element_wise("visitante_", digits, ""), pa.array(_DOMAINS).take(pa.array(domains)), "@"
+    )
+
+
+def _visitors(rng: np.random.Generator, rows: int, returning: int) -> pa.StringArray:
+    anyone = _address(rng.integers(0, PEOPLE, rows), rng.integers(0, len(_DOMAINS), rows))
+    if not returning:
+        return anyone
+    known = addresses(rng.integers(0, returning, rows), returning)
+    return pc.if_else(pa.array(np.arange(rows) % 2 == 0), known, anyone)
+
+
+def _rows(rng: np.random.Generator, visitors: pa.StringArray, bad_share: float, good: pa.StringArray) -> bytes:
+    rows = len(visitors)
     which = np.where(rng.random(rows) < OPENED, rng.integers(1, len(good), rows), 0)
     tails = good.take(pa.array(which))
     broken = rng.random(rows) < bad_share
     if broken.any():
         tails = _break(rng, tails, broken)
-    lines = pc.binary_join_element_wise("visitante_", people, "@", domains, tails, "\n", "")
+    lines = pc.binary_join_element_wise(visitors, tails, "\n", "")
     return bytes(_text(lines))
 
 

@@ -1,125 +1,118 @@
-"""Many files: a burst of small ones through ``visitas dispatch``, and a sensor tick over a long history.
+"""Bursts of small files: what one more file costs, against one file alone and against Dagster as it comes.
 
-Figures that grow with the number of files belong here; those of one big file do not.
+Figures of many files through one process belong here; two processes, and what a long history costs, do not.
 """
 
 from __future__ import annotations
 
-import time
+import json
+import statistics
+import sys
 
-import dagster as dg
-from sqlalchemy import insert
-
-from benchmarks.files import link_reports, write_report, write_small_reports
-from benchmarks.floor import load_floor, sftp_batch
+from benchmarks.files import write_small_reports
+from benchmarks.floor import load_floor
 from benchmarks.installation import Installation, installation
-from benchmarks.report import Figure, Show, median_ratio, spread
+from benchmarks.process import Measured, measure
+from benchmarks.report import Figure, Show, at_least, at_most, median_ratio, spread
 from benchmarks.servers import Servers
 from visitas_dagster.instance import open_instance
-from visitas_dagster.loading.tables import bitacora_control
-from visitas_dagster.partitions import ARCHIVOS
-from visitas_dagster.resources.platform import Platform
-from visitas_dagster.sensors.arrivals import tick
-from visitas_dagster.settings import Settings
 
-SMALL_RECORDS = 500
-_INSERTED = 5000
+AGAINST_ONE = 6
+AGAINST_DEFAULT = 20
 
 
 class UnexpectedRuns(RuntimeError):
     """The number of runs is not the one that the settings promise."""
 
 
-def measure_small(servers: Servers, engine: str, files: int, show: Show) -> None:
-    """Show a burst of small files: files a minute, and how many Dagster runs it took."""
-    names = [f"report_{number}.txt" for number in range(1, files + 1)]
+def measure_small(
+    servers: Servers, engine: str, files: int, records: int, default_files: int, pairs: int, show: Show
+) -> None:
+    """Show a burst of small files, in turn with one such file, with the floor, and with Dagster's default.
+
+    Args:
+        servers: where it runs.
+        engine: the database.
+        files: of the burst.
+        records: of each file.
+        default_files: how many of them Dagster's default executor gets, a run each.
+        pairs: how often each takes its turn.
+        show: told each figure.
+    """
+    ones: list[float] = []
+    floors: list[float] = []
+    bursts: list[Measured] = []
+    defaults: list[float] = []
+    for _ in range(pairs):
+        ones.append(_burst(servers, engine, 1, records).seconds)
+        bursts.append(_burst(servers, engine, files, records))
+        floors.append(_floor(servers, engine, files, records))
+        defaults.append(_default_seconds(servers, engine, default_files, records))
+    seconds = [run.seconds for run in bursts]
+    rate = files / statistics.median(seconds) * 60
+    what = f"{engine}: {files} files of {records} records"
+    against_one = median_ratio(seconds, ones)
+    facts = f"{rate:,.0f} files/minute, peak {max(run.peak_mib for run in bursts):.0f} MiB; Dagster's storage: SQLite"
+    show(
+        Figure(f"{what}, against one file", spread(seconds), spread(ones), against_one, _target(against_one), facts),
+    )
+    show(
+        Figure(
+            f"{what}, against the floor",
+            f"{rate:,.0f} files/minute",
+            f"{files / statistics.median(floors) * 60:,.0f} files/minute",
+            median_ratio(seconds, floors),
+            note="one sftp session for all; load, upsert and commit for each",
+        )
+    )
+    against_default = median_ratio([one / default_files for one in defaults], [one / files for one in seconds])
+    show(
+        Figure(
+            f"{what}, against Dagster's default executor",
+            f"{rate:,.0f} files/minute",
+            f"{default_files / statistics.median(defaults) * 60:,.1f} files/minute",
+            against_default,
+            at_least(against_default, AGAINST_DEFAULT),
+            f"ours over theirs; theirs: {default_files} files, a run each, a process a step, no start counted",
+        )
+    )
+
+
+def _target(ratio: float) -> str:
+    return at_most(ratio, AGAINST_ONE)
+
+
+def _burst(servers: Servers, engine: str, files: int, records: int) -> Measured:
     with installation(servers.sftp, servers.database(engine)) as place:
-        write_small_reports(place.folder, files, SMALL_RECORDS)
-        floor = load_floor(servers.sftp, place.folder, names, place.database_url, place.home).seconds
-    with installation(servers.sftp, servers.database(engine)) as place:
-        write_small_reports(place.folder, files, SMALL_RECORDS)
+        write_small_reports(place.folder, files, records)
         run = place.visitas("dispatch")
-        settings = place.settings()
-        runs = _runs(settings)
+        _require_runs(place, files)
+        return run
+
+
+def _require_runs(place: Installation, files: int) -> None:
+    settings = place.settings()
     wanted = -(-files // settings.archivos_por_corrida)
+    with open_instance(settings) as instance:
+        runs = instance.get_runs_count()
     if runs != wanted:
         raise UnexpectedRuns(f"{files} files took {runs} Dagster runs, not {wanted}")
-    show(
-        Figure(
-            f"{engine}: {files} files of {SMALL_RECORDS} records",
-            f"{run.seconds:.1f} s, {files / run.seconds * 60:,.0f} files/minute",
-            f"{files / floor * 60:,.0f} files/minute",
-            run.seconds / floor,
-            f"{runs} Dagster runs, peak {run.peak_mib:.0f} MiB; start-up included; Dagster's storage: SQLite",
-        )
-    )
 
 
-def _runs(settings: Settings) -> int:
-    with open_instance(settings) as instance:
-        return instance.get_runs_count()
-
-
-def measure_tick(servers: Servers, engine: str, known: int, new: int, pairs: int, show: Show) -> None:
-    """Show a sensor tick that finds ``new`` files, with ``known`` others in Dagster and in the ledger."""
+def _floor(servers: Servers, engine: str, files: int, records: int) -> float:
+    names = [f"report_{number}.txt" for number in range(1, files + 1)]
     with installation(servers.sftp, servers.database(engine)) as place:
-        source = place.home / "one.txt"
-        write_report(source, 10)
-        link_reports(place.folder, source, new, first=known + 1)
-        settings = place.settings()
-        _remember(settings, known)
-        with open_instance(settings) as instance:
-            instance.add_dynamic_partitions(ARCHIVOS, [f"report_{number}.txt" for number in range(1, known + 1)])
-            _time_ticks(place, settings, instance, new, pairs, show, f"{engine}: tick, {known:,} known, {new} new")
+        write_small_reports(place.folder, files, records)
+        return load_floor(servers.sftp, place.folder, names, place.database_url, place.home).seconds
 
 
-def _time_ticks(
-    place: Installation,
-    settings: Settings,
-    instance: dg.DagsterInstance,
-    new: int,
-    pairs: int,
-    show: Show,
-    what: str,
-) -> None:
-    floors, ours, inner = [], [], []
-    wanted = -(-new // settings.archivos_por_corrida)
-    for _ in range(pairs):
-        floors.append(sftp_batch(place.sftp, place.folder, "ls -ln")[0])
-        begin = time.perf_counter()
-        with Platform(settings) as platform:
-            # Connections are open, as they are not in the daemon: a tick of its own opens them.
-            platform.sftp.list()
-            connected = time.perf_counter()
-            result = tick(instance, None, platform)
-            inner.append(time.perf_counter() - connected)
-        ours.append(time.perf_counter() - begin)
-        runs = len(result.run_requests or []) if isinstance(result, dg.SensorResult) else 0
-        if runs != wanted:
-            raise UnexpectedRuns(f"a tick over {new} new files asked for {runs} runs, not {wanted}: {result}")
-    show(
-        Figure(
-            what,
-            spread(ours),
-            spread(floors),
-            median_ratio(ours, floors),
-            f"{wanted} runs asked for; {spread(inner)} of it without connecting; floor: sftp's ls",
-        )
-    )
-
-
-def _remember(settings: Settings, known: int) -> None:
-    """Write so many loaded files into the ledger."""
-    rows = [
-        {
-            "archivo": f"report_{number}.txt",
-            "sha256": f"{number:064x}",
-            "estado": "COMPLETADO",
-            "intentos": 1,
-            "vigente": True,
-        }
-        for number in range(1, known + 1)
-    ]
-    with Platform(settings) as platform, platform.engine.begin() as connection:
-        for start in range(0, known, _INSERTED):
-            connection.execute(insert(bitacora_control), rows[start : start + _INSERTED])
+def _default_seconds(servers: Servers, engine: str, files: int, records: int) -> float:
+    """Return the seconds of the runs, one a file, without the start of the process that asks for them."""
+    with installation(servers.sftp, servers.database(engine)) as place:
+        write_small_reports(place.folder, files, records)
+        home = place.home / "default"
+        home.mkdir()
+        target = place.home / "found.json"
+        environment = {**place.environment(), "DAGSTER_HOME": str(home)}
+        measure([sys.executable, "-m", "benchmarks.default_runs", str(target), str(files)], environment)
+        return float(json.loads(target.read_text(encoding="utf-8"))["seconds"])

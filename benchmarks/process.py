@@ -9,7 +9,8 @@ import contextlib
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,28 @@ def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
     if code:
         raise ProcessError(f"{' '.join(command)} exited with {code}:\n{output[-3000:]}")
     return Measured(seconds, cpu, peak / MIB, output)
+
+
+@contextmanager
+def started(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path) -> Iterator[psutil.Popen]:
+    """Run a server within the block; at its end it and all its children are ended."""
+    with log.open("wb") as printed:
+        child = psutil.Popen(
+            list(command),
+            cwd=folder,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield child
+    finally:
+        members = [child, *child.children(recursive=True)] if child.is_running() else []
+        for member in members:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                member.kill()
+        psutil.wait_procs(members, timeout=20)
 
 
 def _tree_bytes(process: psutil.Process) -> int:

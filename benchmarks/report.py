@@ -1,6 +1,6 @@
-"""What a benchmark found, and the plain table that shows it.
+"""What a benchmark found, and the Markdown table that shows it.
 
-Figures, their ratio to a floor and their printing belong here; measuring does not.
+Figures, what they are held against, their targets and their printing belong here; measuring does not.
 """
 
 from __future__ import annotations
@@ -26,38 +26,56 @@ class Figure:
     Attributes:
         what: the name.
         value: the figure with its unit.
-        floor: the floor's figure in the same run; empty where there is none to compare with.
-        ratio: ours over the floor's (seconds), or the other way round (per second): 1 is as good as the floor,
-            less is better.
+        against: what it is held against, measured in the same run; empty where there is nothing.
+        ratio: of the two, as the line's note or the documentation says; the median of the pairs'.
+        target: the target and whether it holds (:func:`at_most`, :func:`at_least`, :func:`below`).
         note: what one must know to read it.
     """
 
     what: str
     value: str
-    floor: str = ""
+    against: str = ""
     ratio: float | None = None
+    target: str = ""
     note: str = ""
 
 
-_WIDTHS = (50, 34, 20, 7)
+def at_most(value: float, limit: float, unit: str = "") -> str:
+    """Return the target ``<= limit`` and whether the value holds it."""
+    return f"<= {limit:g}{unit}: {_verdict(value <= limit)}"
 
 
-def heading(title: str) -> None:
-    """Print a benchmark's title and the table's head."""
-    print(f"\n{title}")
-    print(_row("figure", "measured", "floor", "ratio", "note"))
-    print("-" * 130, flush=True)
+def below(value: float, limit: float, unit: str = "") -> str:
+    """Return the target ``< limit`` and whether the value holds it."""
+    return f"< {limit:g}{unit}: {_verdict(value < limit)}"
+
+
+def at_least(value: float, limit: float, unit: str = "") -> str:
+    """Return the target ``>= limit`` and whether the value holds it."""
+    return f">= {limit:g}{unit}: {_verdict(value >= limit)}"
+
+
+def _verdict(holds: bool) -> str:
+    return "holds" if holds else "MISSED"
+
+
+def heading(title: str, *columns: str) -> None:
+    """Print a benchmark's title and the head of its table: that of the figures, unless columns are given."""
+    print(f"\n### {title}\n")
+    names = columns or ("figure", "measured", "held against", "ratio", "target", "note")
+    print_row(*names)
+    print_row(*("---" for _ in names))
 
 
 def show(figure: Figure) -> None:
     """Print one line."""
     ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-    print(_row(figure.what, figure.value, figure.floor, ratio, figure.note), flush=True)
+    print_row(figure.what, figure.value, figure.against, ratio, figure.target, figure.note)
 
 
-def _row(*cells: str) -> str:
-    fixed = [f"{cell:<{width}}" for cell, width in zip(cells, _WIDTHS, strict=False)]
-    return " ".join([*fixed, *cells[len(_WIDTHS) :]]).rstrip()
+def print_row(*cells: str) -> None:
+    """Print one row of a Markdown table."""
+    print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |", flush=True)
 
 
 def print_machine() -> None:
@@ -67,7 +85,7 @@ def print_machine() -> None:
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {platform.system()} {platform.release()}, {platform.machine()}")
     print(f"{os.cpu_count()} processors ({_processor()}), {memory:.0f} GiB of memory, load {load} before the start")
     names = ("dagster", "pandas", "pandera", "pyarrow", "sqlalchemy", "pymysql", "paramiko")
-    print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names))
+    print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names), flush=True)
 
 
 def _processor() -> str:
@@ -84,6 +102,6 @@ def spread(values: Sequence[float], unit: str = "s") -> str:
     return text if len(values) == 1 else f"{text} ({min(values):.2f} to {max(values):.2f})"
 
 
-def median_ratio(ours: Sequence[float], floors: Sequence[float]) -> float:
+def median_ratio(ours: Sequence[float], others: Sequence[float]) -> float:
     """Return the median of the pairs' ratios: the two of a pair ran one after the other, under the same load."""
-    return statistics.median(mine / floor for mine, floor in zip(ours, floors, strict=True))
+    return statistics.median(mine / other for mine, other in zip(ours, others, strict=True))

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import psutil
+
 from tests.support.servers import (
     DatabaseServer,
     LocalDatabaseServer,
@@ -68,6 +70,19 @@ class Servers:
                 server.set_local_infile(True)
                 print(f"{engine}: local_infile is switched on for both sides, unless a line says otherwise", flush=True)
         return self._databases[engine]
+
+    def cpu_seconds(self, engine: str) -> float:
+        """Processor seconds that the server of an engine has used since its start."""
+        self.database(engine)
+        times = psutil.Process(self._databases[engine].pid).cpu_times()
+        return float(times.user + times.system)
+
+    def deadlocks(self, engine: str) -> int:
+        """Deadlocks that the server of an engine has ended since its start."""
+        rows = self.database(engine).execute(
+            "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'"
+        )
+        return int(rows[0][0])
 
 
 def _variables(server: DatabaseServer) -> str:
