@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import SettingsError, SystemFailure
+from visitas_dagster.event_log import BATCH, BATCH_SIZE
 from visitas_dagster.settings import Settings
 
 POOL_SFTP = "sftp"
@@ -126,7 +127,10 @@ def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterat
     home = prepare_home(settings)
     # Runs started from here read the same instance; Dagster finds it by this variable only.
     wanted = {"DAGSTER_HOME": str(home)}
-    if settings.dagster_db_url is not None:
+    if settings.dagster_db_url is None:
+        # The event log would set it, and leave it behind.
+        wanted[BATCH_SIZE] = os.environ.get(BATCH_SIZE, BATCH)
+    else:
         wanted["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
     with _environment(wanted), _opened(home, settings, {} if captures_output else _NO_CAPTURE) as instance:
         yield instance
