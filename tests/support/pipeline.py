@@ -36,8 +36,9 @@ from visitas_dagster.steps.arrivals import look, owed
 from visitas_dagster.steps.download import download
 from visitas_dagster.steps.load import load
 from visitas_dagster.steps.task import FileTask, Source
+from visitas_dagster.steps.together import begin_together
 from visitas_dagster.steps.tools import RunTools
-from visitas_dagster.steps.validate import validate
+from visitas_dagster.steps.validate import validate, validate_together
 
 PROJECT: Final = Path(__file__).resolve().parents[2]
 
@@ -308,7 +309,10 @@ def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTa
     """Take files through one run; return what became of each."""
     tasks = [FileTask(name, source) for name in names]
     with new_tools(platform) as tools:
+        begin_together(tools, tasks)
         for step in (download, validate, load):
+            if step is validate:
+                validate_together(tools, tasks)
             for task in tasks:
                 apply(tools, task, step)
         for task in tasks:

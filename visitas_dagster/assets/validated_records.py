@@ -13,7 +13,7 @@ from visitas_dagster.assets.walk import TOOLS, run_tools, telling, walk
 from visitas_dagster.domain.failures import LayoutFailure
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
-from visitas_dagster.steps.validate import validate
+from visitas_dagster.steps.validate import validate, validate_together
 
 _asset = dg.Out(dg.Nothing, is_required=False)
 
@@ -31,7 +31,9 @@ _asset = dg.Out(dg.Nothing, is_required=False)
 def validar(context: dg.OpExecutionContext, descargados: list[Any]) -> Iterator[Any]:
     """Hand on every file; those with a wrong layout are marked as failed."""
     tasks: list[FileTask] = descargados
-    threshold = run_tools(context).platform.settings.alerta_tasa_error
+    tools = run_tools(context)
+    threshold = tools.platform.settings.alerta_tasa_error
+    validate_together(tools, tasks)
     for task in walk(context, tasks, _validate, ["validated_records"]):
         if task.prepared is not None:
             with telling(context, task):

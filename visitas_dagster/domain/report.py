@@ -4,7 +4,8 @@ How the parts of the domain follow each other belongs here; the rules, the lines
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -29,12 +30,24 @@ from visitas_dagster.domain.failures import LayoutFailure
 from visitas_dagster.domain.layout import COLUMNS, Layout, read_header
 from visitas_dagster.domain.records import Rows, Split, cut_long, is_blank, read_lines, split_fields
 
-__all__ = ["BATCH_BYTES", "REJECTED_SCHEMA", "VALID_SCHEMA", "Batch", "Report", "judge", "open_report"]
+__all__ = [
+    "BATCH_BYTES",
+    "BATCH_LINES",
+    "REJECTED_SCHEMA",
+    "VALID_SCHEMA",
+    "Batch",
+    "Report",
+    "Slice",
+    "judge",
+    "judge_together",
+    "open_report",
+]
 
 BATCH_BYTES = 8 * 2**20
 
-# A rejected record takes many times its bytes: batches are bounded by their lines too.
-_MAX_BATCH_LINES = 2**15
+BATCH_LINES = 2**15
+"""Lines of a batch at the most: a rejected record takes many times its bytes, so these alone bound nothing."""
+
 _MAX_LINE_NUMBER = 2**31 - 1
 
 
@@ -56,31 +69,54 @@ class Batch:
         return int(self.valid.num_rows + self.rejected.num_rows)
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Some lines of a report, not judged yet.
+
+    Attributes:
+        lines: lines after the header, decoded, without ends and NUL characters.
+        numbers: the number of each line (the header's is 1), ascending, none twice, at most 2147483647.
+        layout: the report's.
+    """
+
+    lines: pa.StringArray
+    numbers: Rows
+    layout: Layout
+
+
 class Report:
-    """A report whose header has been read.
+    """A report whose header has been read; either `batches` or `slices` can be walked through, once.
 
     Attributes:
         layout: where its columns stand.
     """
 
-    def __init__(self, layout: Layout, batches: Iterator[Batch]) -> None:
+    def __init__(self, layout: Layout, slices: Iterator[Slice]) -> None:
         """Take what `open_report` found."""
         self.layout = layout
-        self._batches: Iterator[Batch] | None = batches
+        self._slices: Iterator[Slice] | None = slices
 
     def batches(self) -> Iterator[Batch]:
         """Return the report's records, in the order of the file; batches without records do not occur.
 
         Raises:
-            RuntimeError: they have been asked for before; the stream serves one walk, and a second one would
-                look like a report without records.
+            RuntimeError, TransientFailure, LayoutFailure: as `slices` does.
+        """
+        return _judged(self.slices())
+
+    def slices(self) -> Iterator[Slice]:
+        """Return the lines after the header in their order, at most `BATCH_LINES` at a time, for `judge_together`.
+
+        Raises:
+            RuntimeError: they have been asked for before, or the batches; the stream serves one walk, and a
+                second one would look like a report without records.
             TransientFailure: while iterating: the bytes are not those that were scanned.
             LayoutFailure: while iterating: the file has more lines than the tables can number.
         """
-        batches, self._batches = self._batches, None
-        if batches is None:
+        slices, self._slices = self._slices, None
+        if slices is None:
             raise RuntimeError("a report's batches can be walked through only once")
-        return batches
+        return slices
 
 
 def open_report(
@@ -110,22 +146,22 @@ def open_report(
         if len(content):
             header = int(content[0])
             layout = read_header(lines[header].as_py(), aliases)
-            return Report(layout, _judged(_numbered(lines[header + 1 :], blocks), layout))
+            return Report(layout, _sliced(lines[header + 1 :], blocks, layout))
     raise LayoutFailure(
         f"El archivo no tiene contenido ({facts.size} bytes, ninguna línea con texto)",
         "Pida al emisor que lo envíe de nuevo.",
     )
 
 
-def _numbered(first: pa.StringArray, blocks: Iterator[pa.StringArray]) -> Iterator[tuple[pa.StringArray, Rows]]:
-    """Yield slices of lines with their numbers; `first` begins with line 2, the one after the header."""
+def _sliced(first: pa.StringArray, blocks: Iterator[pa.StringArray], layout: Layout) -> Iterator[Slice]:
+    """Yield the lines with their numbers; `first` begins with line 2, the one after the header."""
     number = 2
     while True:
         if number + len(first) - 1 > _MAX_LINE_NUMBER:
             raise LayoutFailure(f"El archivo tiene más de {_MAX_LINE_NUMBER} líneas")
-        for start in range(0, len(first), _MAX_BATCH_LINES):
-            lines = first[start : start + _MAX_BATCH_LINES]
-            yield lines, np.arange(number, number + len(lines), dtype=np.int64)
+        for start in range(0, len(first), BATCH_LINES):
+            lines = first[start : start + BATCH_LINES]
+            yield Slice(lines, np.arange(number, number + len(lines), dtype=np.int64), layout)
             number += len(lines)
         following = next(blocks, None)
         if following is None:
@@ -133,20 +169,51 @@ def _numbered(first: pa.StringArray, blocks: Iterator[pa.StringArray]) -> Iterat
         first = following
 
 
-def _judged(slices: Iterator[tuple[pa.StringArray, Rows]], layout: Layout) -> Iterator[Batch]:
-    for lines, numbers in slices:
-        batch = judge(lines, numbers, layout)
+def _judged(slices: Iterable[Slice]) -> Iterator[Batch]:
+    for piece in slices:
+        batch = judge(piece.lines, piece.numbers, piece.layout)
         if batch.records:
             yield batch
+
+
+def judge_together(slices: Sequence[Slice]) -> list[Batch]:
+    """Judge lines of several reports: each slice's batch is what `judge` gives for it alone.
+
+    The fixed cost of a call, which is most of a small report's, is paid once for all that have the same order
+    of columns. Memory grows with all of the slices; their text must stay below 2 GiB.
+    """
+    alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for place, piece in enumerate(slices):
+        alike[piece.layout.positions].append(place)
+    found: dict[int, Batch] = {}
+    for places in alike.values():
+        found.update(zip(places, _judge_alike([slices[place] for place in places]), strict=True))
+    return [found[place] for place in range(len(slices))]
+
+
+def _judge_alike(slices: Sequence[Slice]) -> Iterator[Batch]:
+    """Judge lines of one order of columns as one table, each line numbered by its position, and cut it again."""
+    lines = pa.concat_arrays([piece.lines for piece in slices])
+    numbers = np.concatenate([piece.numbers for piece in slices])
+    ends = np.cumsum([len(piece.lines) for piece in slices])
+    whole = judge(lines, np.arange(len(lines), dtype=np.int64), slices[0].layout)
+    for valid, rejected in zip(_cut(whole.valid, numbers, ends), _cut(whole.rejected, numbers, ends), strict=True):
+        yield Batch(valid, rejected)
+
+
+def _cut(table: pa.Table, numbers: Rows, ends: Rows) -> Iterator[pa.Table]:
+    """Cut records whose ``linea`` is a position at the positions `ends`; put the numbers of the lines there."""
+    places = table.column("linea").to_numpy()
+    numbered = table.set_column(0, table.field(0), pa.array(numbers[places], pa.int32()))
+    for start, end in pairwise([0, *np.searchsorted(places, ends).tolist()]):
+        yield numbered.slice(start, end - start)
 
 
 def judge(lines: pa.StringArray, numbers: Rows, layout: Layout) -> Batch:
     """Split physical lines into fields and judge them by every rule of contract §1.
 
     Args:
-        lines: lines after the header, decoded, without ends and NUL characters; blank ones are left out.
-        numbers: the number of each line (the header's is 1), ascending, none twice, at most 2147483647.
-        layout: what `read_header` found.
+        lines, numbers, layout: as in a `Slice`; blank lines are left out.
     """
     content = ~is_blank(lines)
     if not content.all():

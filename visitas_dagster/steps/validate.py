@@ -1,20 +1,106 @@
 """Second step: the staged bytes become validated records, good and rejected, or a layout failure.
 
-Running the domain over a file belongs here; the rules do not.
+Running the domain over a file, or over many small ones at once, belongs here; the rules do not.
 """
 
 from __future__ import annotations
 
-from visitas_dagster.domain.report import open_report
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from visitas_dagster.domain.content import ContentFacts
+from visitas_dagster.domain.privacy import mask_addresses
+from visitas_dagster.domain.report import BATCH_LINES, Batch, Slice, judge_together, open_report
 from visitas_dagster.loading.prepared import Prepared, prepare
 from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
 
+SMALL_BYTES = 1 << 20
+"""Files up to this size are judged together; above it, what a call costs is lost in what the records cost."""
+
+GROUP_BYTES = 4 << 20
+"""Bytes of the files that are judged together, at the most; the lines are at most :data:`BATCH_LINES`."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A small file whose lines have been read.
+
+    Attributes:
+        task: the file.
+        staged, facts: its task's, there for certain.
+        slices: its lines after the header.
+    """
+
+    task: FileTask
+    staged: Path
+    facts: ContentFacts
+    slices: Sequence[Slice]
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return sum(len(piece.lines) for piece in self.slices)
+
+
+def validate_together(tools: RunTools, tasks: Iterable[FileTask]) -> None:
+    """Set ``prepared`` of the small files that are to be loaded, the records of many judged in one pass.
+
+    Most of what a small file costs is the call of the rules. Nothing is told here and nothing fails here: a file
+    that cannot be served is left as it is, and `validate` finds out why, with its retries and its message.
+    """
+    small = [task for task in tasks if task.needs_load and task.facts is not None and task.facts.size <= SMALL_BYTES]
+    if len(small) > 1:
+        opened = (_open(task, tools.platform.settings.aliases) for task in small)
+        for group in _groups(file for file in opened if file is not None):
+            _prepare_together(tools, group)
+
+
+def _open(task: FileTask, aliases: Mapping[str, str]) -> _Opened | None:
+    if task.staged is None or task.facts is None:
+        return None
+    with suppress(Exception), task.staged.open("rb") as stream:
+        slices = list(open_report(stream, task.facts, aliases).slices())
+        opened = _Opened(task, task.staged, task.facts, slices)
+        return opened if opened.lines <= BATCH_LINES else None
+    return None
+
+
+def _groups(files: Iterable[_Opened]) -> Iterator[list[_Opened]]:
+    """Yield the files in groups of at most `BATCH_LINES` lines and `GROUP_BYTES`."""
+    group: list[_Opened] = []
+    lines = size = 0
+    for file in files:
+        if group and (lines + file.lines > BATCH_LINES or size + file.facts.size > GROUP_BYTES):
+            yield group
+            group, lines, size = [], 0, 0
+        group.append(file)
+        lines += file.lines
+        size += file.facts.size
+    if group:
+        yield group
+
+
+def _prepare_together(tools: RunTools, group: Sequence[_Opened]) -> None:
+    try:
+        judged = iter(judge_together([piece for file in group for piece in file.slices]))
+    except Exception as error:
+        # Each file is judged alone after this, and a defect that comes back then is that file's failure.
+        names = f"{group[0].task.archivo} a {group[-1].task.archivo}"
+        tools.log.warning(mask_addresses(f"{names}: se validan uno por uno: {type(error).__name__}: {error}"))
+        return
+    for file in group:
+        batches = [next(judged) for _ in file.slices]
+        with suppress(Exception):
+            file.task.prepared = _write((batch for batch in batches if batch.records), file.staged)
+
 
 def validate(tools: RunTools, task: FileTask) -> None:
-    """Set ``prepared``.
+    """Set ``prepared``, unless `validate_together` has done so.
 
     Raises:
         LayoutFailure: the bytes or the header are no report's.
@@ -22,15 +108,22 @@ def validate(tools: RunTools, task: FileTask) -> None:
     """
     entry = task.entry
     tools.platform.observer.step(task.archivo, "validar", task.facts.size if task.facts else None)
-    task.prepared = tools.retried("validar", entry, lambda: _prepare(tools, task))
+    if task.prepared is None:
+        task.prepared = tools.retried("validar", entry, lambda: _prepare(tools, task))
     story.tell(story.validated(task, task.prepared))
 
 
 def _prepare(tools: RunTools, task: FileTask) -> Prepared:
     if task.staged is None or task.facts is None:
         raise ValueError("the task was not downloaded")
-    valid_path = task.staged.with_name(task.staged.name + ".validos.arrow")
-    rejected_path = task.staged.with_name(task.staged.name + ".errores.arrow")
     with disk_errors("validar"), task.staged.open("rb") as stream:
         report = open_report(stream, task.facts, tools.platform.settings.aliases)
-        return prepare(report.batches(), valid_path, rejected_path)
+        return _write(report.batches(), task.staged)
+
+
+def _write(batches: Iterable[Batch], staged: Path) -> Prepared:
+    return prepare(
+        batches,
+        staged.with_name(staged.name + ".validos.arrow"),
+        staged.with_name(staged.name + ".errores.arrow"),
+    )

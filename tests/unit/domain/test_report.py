@@ -17,12 +17,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from visitas_dagster.domain import records as records_module
 from visitas_dagster.domain import report
 from visitas_dagster.domain.content import ContentFacts, ContentScan
 from visitas_dagster.domain.failures import LayoutFailure, TransientFailure
 from visitas_dagster.domain.layout import COLUMNS, read_header
 from visitas_dagster.domain.records import MAX_LINE_BYTES
-from visitas_dagster.domain.report import REJECTED_SCHEMA, VALID_SCHEMA, judge, open_report
+from visitas_dagster.domain.report import REJECTED_SCHEMA, VALID_SCHEMA, Slice, judge, judge_together, open_report
 
 HEADERS = [column.header for column in COLUMNS]
 HEADER = ",".join(HEADERS)
@@ -254,7 +255,7 @@ def reports(draw: st.DrawFn) -> str:
 @settings(deadline=None, max_examples=80)
 @given(reports(), st.integers(1, 3000), st.integers(5, 30))
 def test_reports_are_judged_by_the_contract(text: str, batch_bytes: int, batch_lines: int) -> None:
-    with mock.patch.object(report, "_MAX_BATCH_LINES", batch_lines):
+    with mock.patch.object(report, "BATCH_LINES", batch_lines):
         found = read(text.encode(), batch_bytes=batch_bytes)
 
     assert comparable(found) == plain_report(text)
@@ -298,6 +299,63 @@ def test_a_record_is_judged_alone(first: list[str], second: list[str]) -> None:
 
     apart = [one + other for one, other in zip(delivered(first), delivered(second), strict=True)]
     assert delivered(first + second) == apart
+
+
+# --- Several reports at once
+
+
+def slices(data: bytes, batch_bytes: int = 2**20) -> list[Slice]:
+    return list(open_report(io.BytesIO(data), facts_of(data), {}, batch_bytes=batch_bytes).slices())
+
+
+def as_windows(text: str) -> bytes:
+    return text.removeprefix("\ufeff").encode("cp1252", errors="replace")
+
+
+DELIVERED = reports().map(str.encode) | reports().map(as_windows)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(DELIVERED, max_size=6), st.integers(50, 3000), st.integers(2, 30), st.sampled_from([600, MAX_LINE_BYTES])
+)
+def test_reports_judged_together_are_judged_as_each_alone(
+    delivered: list[bytes], batch_bytes: int, batch_lines: int, longest: int
+) -> None:
+    with (
+        mock.patch.object(report, "BATCH_LINES", batch_lines),
+        mock.patch.object(records_module, "MAX_LINE_BYTES", longest),
+    ):
+        pieces = [piece for data in delivered for piece in slices(data, batch_bytes)]
+        together = judge_together(pieces)
+        alone = [judge(piece.lines, piece.numbers, piece.layout) for piece in pieces]
+
+    assert [batch.valid for batch in together] == [batch.valid for batch in alone]
+    assert [batch.rejected for batch in together] == [batch.rejected for batch in alone]
+    assert all(batch.valid.schema == VALID_SCHEMA and batch.rejected.schema == REJECTED_SCHEMA for batch in together)
+
+
+def test_reports_judged_together_keep_their_own_line_numbers_and_columns() -> None:
+    turned = HEADERS[1:] + HEADERS[:1]
+    first = f"{HEADER}\n{GOOD}\n\n{GOOD.replace('ana', 'Bea')}\nx,y\n"
+    second = f"\n{','.join(turned)}\r\n{GOOD[19:]},-\r\n{GOOD[19:]},EVA@correo.example\r\n"
+    pieces = [*slices(first.encode()), *slices(second.encode()), *slices(first.encode())]
+    found = [
+        (batch.valid.select(["linea", "email"]).to_pylist(), batch.rejected.select(["linea", "tipo_error"]).to_pylist())
+        for batch in judge_together(pieces)
+    ]
+
+    one = (
+        [{"linea": 2, "email": "ana@correo.example"}, {"linea": 4, "email": "bea@correo.example"}],
+        [{"linea": 5, "tipo_error": "NUMERO_DE_CAMPOS"}],
+    )
+    other = ([{"linea": 3, "email": "eva@correo.example"}], [{"linea": 2, "tipo_error": "EMAIL_NULO"}])
+    assert found == [one, other, one]
+
+
+def test_no_slices_give_no_batches() -> None:
+    assert slices(HEADER.encode()) == []
+    assert judge_together([]) == []
 
 
 # --- Single reports
