@@ -7,8 +7,7 @@ next as a pickle on disk. The steps do what such pipelines do: download, check w
 upsert. Nothing is retried, rejected record by record, backed up, or kept from being loaded twice.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at those of an asset's parameters as they are.
 import io
 import os
 from collections.abc import Iterator

@@ -9,10 +9,12 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Final
 
-from benchmarks.explained import Plan
+from sqlalchemy import func, select
+
+from benchmarks.explained import Plan, rows_read
 from benchmarks.files import change, write_report
 from benchmarks.installation import Installation, installation
 from benchmarks.past import analyze, remember_files, remember_visits
@@ -39,38 +41,81 @@ _SHOWN = 150
 _ALIAS = re.compile(rf"\b({'|'.join(table.name for table in GROWING)})\b(?:\s+(?:AS\s+)?(\w+))?", re.IGNORECASE)
 _COLUMNS = re.compile(r"\bSELECT (?!count|COUNT)[^()]{40,}? FROM\b")
 
-Found = dict[str, tuple[str, Plan]]
-"""By statement, the command that sent it first, and the server's plan."""
+
+@dataclass
+class Answer:
+    """What is known of a statement on one engine.
+
+    Attributes:
+        plan: the server's, of several the one that reads the most rows.
+        sources: which commands sent it.
+    """
+
+    plan: Plan
+    sources: list[str]
+
+
+@dataclass
+class Answers:
+    """What one engine said.
+
+    Attributes:
+        sizes: rows of each growing table before the first command.
+        found: by statement.
+    """
+
+    sizes: dict[str, int]
+    found: dict[str, Answer] = field(default_factory=dict)
+
+    def add(self, source: str, plans: dict[str, Plan]) -> None:
+        """Keep what a command's statements were answered."""
+        for text, plan in plans.items():
+            answer = self.found.setdefault(text, Answer(plan, []))
+            if source not in answer.sources:
+                answer.sources.append(source)
+            if rows_read(plan) > rows_read(answer.plan):
+                answer.plan = plan
+
+    def scans(self, text: str) -> list[str]:
+        """Return the growing tables that a statement reads whole, or half of them at least."""
+        return sorted(set(scanned(text, self.found[text].plan, self.sizes))) if text in self.found else []
+
+    def described(self, text: str) -> str:
+        """Return a plan in short: table, way, key, rows, step by step."""
+        plan = self.found[text].plan if text in self.found else []
+        steps = [step for step in plan if step["select_type"] != "INSERT" and step["table"]]
+        return (
+            "; ".join(f"{step['table']}: {step['type']} {step['key'] or '–'} {step['rows']}" for step in steps) or "–"
+        )
 
 
 def measure_explain(servers: Servers, engines: Sequence[str]) -> None:
     """Print the statements of a new file, a correction, a duplicate, a known file, a tick and ``status``."""
-    found = {engine: _ask(servers, engine) for engine in engines}
-    statements = list(dict.fromkeys(text for answers in found.values() for text in answers))
-    scans = 0
+    answers = [_ask(servers, engine) for engine in engines]
+    statements = list(dict.fromkeys(text for engine in answers for text in engine.found))
+    marked = 0
     for text in statements:
-        source = next(answers[text][0] for answers in found.values() if text in answers)
-        plans = [found[engine][text][1] if text in found[engine] else [] for engine in engines]
-        marks = sorted({table for plan in plans for table in scanned(text, plan)})
-        scans += bool(marks)
-        print_row(source, f"`{shortened(text)}`", *map(described, plans), ", ".join(marks))
-    print(f"\n{len(statements)} statements, {scans} of them scan a table that grows")
+        sources = list(
+            dict.fromkeys(source for one in answers if text in one.found for source in one.found[text].sources)
+        )
+        scans = sorted({table for one in answers for table in one.scans(text)})
+        marked += bool(scans)
+        plans = (one.described(text) for one in answers)
+        print_row(", ".join(sources), f"`{shortened(text)}`", *plans, ", ".join(scans))
+    print(f"\n{len(statements)} statements, {marked} of them scan a table that grows")
 
 
-def scanned(text: str, plan: Plan) -> Iterator[str]:
-    """Yield the growing tables that a statement reads from one end to the other."""
+def scanned(text: str, plan: Plan, sizes: dict[str, int]) -> Iterator[str]:
+    """Yield the growing tables that a statement reads from one end to the other, or half of which it reads."""
     names = {(alias or table).lower(): table.lower() for table, alias in _ALIAS.findall(text)}
     names |= {table.name: table.name for table in GROWING}
     for step in plan:
+        name = names.get(str(step["table"]).lower())
         # MySQL lists the target of an INSERT as if it were read.
-        if step["select_type"] != "INSERT" and step["type"] in {"ALL", "index"} and str(step["table"]) in names:
-            yield names[str(step["table"])]
-
-
-def described(plan: Plan) -> str:
-    """Return a plan in short: table, way, key, rows, step by step."""
-    steps = [step for step in plan if step["select_type"] != "INSERT" and step["table"]]
-    return "; ".join(f"{step['table']}: {step['type']} {step['key'] or '–'} {step['rows']}" for step in steps) or "–"
+        if name is None or step["select_type"] == "INSERT":
+            continue
+        if step["type"] in {"ALL", "index"} or int(step["rows"] or 0) > sizes[name] / 2:
+            yield name
 
 
 def shortened(text: str) -> str:
@@ -79,32 +124,30 @@ def shortened(text: str) -> str:
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
-def _ask(servers: Servers, engine: str) -> Found:
-    found: Found = {}
+def _ask(servers: Servers, engine: str) -> Answers:
     with installation(servers.sftp, servers.database(engine)) as place:
-        _fill(place)
-        report = place.folder / "report_1.txt"
+        answers = Answers(_fill(place))
+        report, other = place.folder / "report_1.txt", place.folder / "report_2.txt"
         write_report(report, _RECORDS, bad_share=0.05, seed=1, returning=_PAST_VISITORS)
         delivered = report.read_bytes()
-        _add(found, place, "new file", "dispatch")
+        answers.add("new file", _explained(place, "dispatch"))
         report.write_bytes(delivered)
-        _add(found, place, "known file", "dispatch")
-        report.with_name("report_2.txt").write_bytes(delivered)
-        _add(found, place, "duplicate", "dispatch")
+        answers.add("known file", _explained(place, "dispatch"))
+        other.write_bytes(delivered)
+        answers.add("duplicate", _explained(place, "dispatch"))
         # The one that carried the content moves on: the duplicate takes its place, and then moves on itself.
-        report.write_bytes(delivered)
-        change(report)
-        _add(found, place, "correction", "dispatch")
-        report.with_name("report_2.txt").write_bytes(delivered)
-        change(report.with_name("report_2.txt"), 0.1)
-        _add(found, place, "correction", "dispatch")
-        write_report(report.with_name("report_3.txt"), _RECORDS, seed=3)
-        _add(found, place, "tick", "tick")
-        _add(found, place, "status", "status")
-    return found
+        for name, share in ((report, 0.01), (other, 0.1)):
+            name.write_bytes(delivered)
+            change(name, share)
+            answers.add("correction", _explained(place, "dispatch"))
+        write_report(place.folder / "report_3.txt", _RECORDS, seed=3)
+        for command in ("tick", "status"):
+            answers.add(command, _explained(place, command))
+    return answers
 
 
-def _fill(place: Installation) -> None:
+def _fill(place: Installation) -> dict[str, int]:
+    """Make the history, rejects too; return the rows of each growing table."""
     with Platform(place.settings()) as platform:
         remember_files(platform.engine, _PAST_FILES, _PAST_RECORDS // _PAST_FILES, first=1000)
         remember_visits(platform, _PAST_FILES, _PAST_RECORDS, _PAST_VISITORS)
@@ -112,15 +155,15 @@ def _fill(place: Installation) -> None:
             write_report(place.folder / f"report_{number}.txt", _RECORDS, bad_share=0.5, seed=number)
         place.visitas("dispatch")
         analyze(platform.engine, *tables.metadata.sorted_tables)
+        with platform.engine.connect() as connection:
+            return {
+                table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+                for table in GROWING
+            }
 
 
-def _add(found: Found, place: Installation, source: str, command: str) -> None:
+def _explained(place: Installation, command: str) -> dict[str, Plan]:
     target = place.home / "explained.json"
     measure([sys.executable, "-m", "benchmarks.explained", str(target), command], place.environment())
-    for text, plan in _read(target).items():
-        found.setdefault(text, (source, plan))
-
-
-def _read(path: Path) -> dict[str, Plan]:
-    plans: dict[str, Plan] = json.loads(path.read_text(encoding="utf-8"))
+    plans: dict[str, Plan] = json.loads(target.read_text(encoding="utf-8"))
     return plans

@@ -53,7 +53,7 @@ class Explanations:
         if connection.dialect.name == "sqlite" or many or not is_explained(text):
             return
         plan = _explain(connection, statement, parameters)
-        if text not in self.plans or _rows(plan) > _rows(self.plans[text]):
+        if text not in self.plans or rows_read(plan) > rows_read(self.plans[text]):
             self.plans[text] = plan
 
 
@@ -77,7 +77,8 @@ def _explain(connection: Connection, statement: str, parameters: Any) -> Plan:
         return [{name: value for name, value in zip(names, row, strict=True) if name in _KEPT} for row in cursor]
 
 
-def _rows(plan: Plan) -> int:
+def rows_read(plan: Plan) -> int:
+    """Return the rows that a plan's steps read, as the server guesses them."""
     return sum(int(step["rows"] or 0) for step in plan)
 
 
