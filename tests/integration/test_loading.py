@@ -418,10 +418,10 @@ class LosingWriter:
     def pack(self, rows: pa.Table) -> Packed:
         return self._writer.pack(rows)
 
-    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
+    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> int:
         if target == self._table:
             packed = self.pack(packed.rows.slice(0, packed.rows.num_rows - 1))
-        self._writer.write(connection, target, packed, constants)
+        return self._writer.write(connection, target, packed, constants)
 
 
 @pytest.mark.parametrize("table", ["estadisticas", "errores"])
@@ -430,11 +430,24 @@ def test_rows_that_are_not_all_there_are_never_complete(pipeline: Pipeline, tool
     before = (pipeline.rows(tables.estadisticas), pipeline.rows(tables.visitantes))
     pipeline.deliver("report_1.txt", report(record(ANA), record("sin arroba")))
     task = pipeline.validated(tools, "report_1.txt")
-    with pytest.raises(PermanentFailure, match=f"no cuadra: {table} tiene 0 filas de report_1.txt y debe tener 1"):
+    with pytest.raises(PermanentFailure, match=f"no cuadra: en {table} entraron 0 filas de report_1.txt y deben ser 1"):
         load_now(tools, task, LosingWriter(tools.writer, table))
     assert (pipeline.rows(tables.estadisticas), pipeline.rows(tables.visitantes)) == before
     assert pipeline.rows(tables.errores) == []
     assert pipeline.states() == [("report_1.txt", "COMPLETADO", True), ("report_1.txt", "EN_PROCESO", False)]
+
+
+def test_rows_that_stand_for_a_file_before_its_load_are_never_complete(pipeline: Pipeline, tools: RunTools) -> None:
+    pipeline.deliver("report_1.txt", report(record(ANA)))
+    task = pipeline.validated(tools, "report_1.txt")
+    assert task.entry is not None
+    stray = {"archivo_id": task.entry.id, "linea": 9, "tipo_error": "COMILLAS", "detalle": [], "fila_original": "x"}
+    with tools.platform.engine.begin() as connection:
+        connection.execute(sa.insert(tables.errores).values(**stray))
+    with pytest.raises(PermanentFailure, match="no cuadra: errores tiene ya filas de report_1.txt"):
+        load_now(tools, task)
+    assert pipeline.rows(tables.estadisticas) == []
+    assert pipeline.states() == [("report_1.txt", "EN_PROCESO", True)]
 
 
 class FailingWriter:
@@ -449,11 +462,11 @@ class FailingWriter:
     def pack(self, rows: pa.Table) -> Packed:
         return self._writer.pack(rows)
 
-    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> None:
+    def write(self, connection: sa.Connection, target: str, packed: Packed, constants: Mapping[str, int]) -> int:
         if not self._left:
             raise TransientFailure("se perdió la conexión")
         self._left -= 1
-        self._writer.write(connection, target, packed, constants)
+        return self._writer.write(connection, target, packed, constants)
 
 
 @pytest.mark.parametrize("at", [0, 1, 2])

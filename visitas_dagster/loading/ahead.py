@@ -19,11 +19,18 @@ class _End:
 _END = _End()
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def ahead(items: Iterator[T], *, worth: bool = True) -> Iterator[T]:
     """Yield the items, the next one being made by another thread meanwhile: one item is held at the most.
 
     What the making raises comes out here. Whoever stops early waits for the item under way, and no more.
+
+    Args:
+        items: makes each item as it is asked for.
+        worth: False where one item is all there is: a thread for it costs more than the item of a small file.
     """
+    if not worth:
+        yield from items
+        return
     with ThreadPoolExecutor(1) as maker:
         coming = maker.submit(next, items, _END)
         while not isinstance(item := coming.result(), _End):

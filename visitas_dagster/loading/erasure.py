@@ -89,7 +89,6 @@ def erase_rows(
     dialect = dialect_of(engine)
     with database_errors(engine), engine.connect() as connection:
         VisitorTables.create_temporary(connection, dialect)
-        connection.commit()
         with connection.begin():
             return _Erasure(connection, dialect, key, address, now(), today, who).run()
 

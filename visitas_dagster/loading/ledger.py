@@ -375,12 +375,25 @@ def shorten(message: str | None) -> str | None:
     return message[:MAX_MESSAGE] if message else None
 
 
-def lock_entry(connection: Connection, entry: Entry) -> RowMapping:
-    """Lock a row for the load; raise :class:`TransientFailure` where another run has taken it over."""
-    row = connection.execute(select(ledger).where(ledger.c.id == entry.id).with_for_update()).mappings().first()
-    if row is None or row["run_id"] != entry.run_id:
+def lock_versions(connection: Connection, entry: Entry) -> tuple[RowMapping, list[RowMapping]]:
+    """Lock a row for the load, and the other rows of its name that are marked as current.
+
+    Raises:
+        TransientFailure: another run has taken the row over.
+    """
+    rows = (
+        connection.execute(
+            select(ledger)
+            .where(ledger.c.archivo == entry.archivo, or_(ledger.c.id == entry.id, ledger.c.vigente))
+            .with_for_update()
+        )
+        .mappings()
+        .all()
+    )
+    own = next((row for row in rows if row["id"] == entry.id), None)
+    if own is None or own["run_id"] != entry.run_id:
         raise TransientFailure(f"otra corrida tomó {entry.archivo}")
-    return row
+    return own, [row for row in rows if row["id"] != entry.id]
 
 
 def _settle_current(connection: Connection, archivo: str, newest_id: int) -> None:

@@ -16,12 +16,18 @@ from typing import Literal
 import pyarrow as pa
 from sqlalchemy import Connection, DateTime, TextClause, bindparam, column, insert, select, table, update
 
+from visitas_dagster.domain.failures import TransientFailure
 from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.statements import statement
 from visitas_dagster.loading.tables import periodo_visitantes as period_table
 from visitas_dagster.loading.writers import RowWriter
 
 _touched = table("lote_correos", column("email"))
+
+# What is known of a session, kept with it by SQLAlchemy for as long as it lives.
+_HAS_TABLES = "visitas_lotes"
+_PERIOD = "visitas_periodo"
+_FILLED = "visitas_lotes_usados"
 
 
 @dataclass(frozen=True, order=True)
@@ -62,9 +68,12 @@ class VisitorTables:
 
     @staticmethod
     def create_temporary(connection: Connection, dialect: str) -> None:
-        """Create the session's temporary tables, outside the load's transaction."""
-        for name in ("lote_visitantes_crear", "lote_correos_crear"):
-            connection.execute(statement(name, dialect))
+        """Create the session's temporary tables, where it has none yet, outside the load's transaction."""
+        if _HAS_TABLES not in connection.info:
+            for name in ("lote_visitantes_crear", "lote_correos_crear"):
+                connection.execute(statement(name, dialect))
+            connection.commit()
+            connection.info[_HAS_TABLES] = True
 
     def turn_period(self, today: date, *, alone: bool = False) -> Period:
         """Bring "this year" and "this month" up to ``today`` where a new month began; hold the period.
@@ -74,17 +83,26 @@ class VisitorTables:
         Args:
             today: the day in ``VISITAS_ZONA_HORARIA``.
             alone: wait for the loads under way and keep others out, instead of sharing the period with them.
+
+        Raises:
+            TransientFailure: the month turned back under a session that had seen it.
         """
         wanted = Period.of(today)
-        # Without a lock first: two loads that share the row and both want it alone would deadlock.
-        if alone or self._period() < wanted:
+        # Without a lock first: two loads that share the row and both want it alone would deadlock. A session that
+        # saw the month once need not look again, for it never turns back.
+        if alone or (self._connection.info.get(_PERIOD) != wanted and self._period() < wanted):
             found = self._period("alone")
             if found < wanted:
                 self._turn_to(wanted)
                 return wanted
             if alone:
                 return found
-        return self._period("shared")
+        held = self._period("shared")
+        if held < wanted:
+            self._connection.info.pop(_PERIOD, None)
+            raise TransientFailure("el mes de los visitantes volvió atrás; se repite")
+        self._connection.info[_PERIOD] = held
+        return held
 
     def _turn_to(self, wanted: Period) -> None:
         self._connection.execute(
@@ -101,21 +119,27 @@ class VisitorTables:
         return Period(*self._connection.execute(query).one())
 
     def empty_batch(self) -> None:
-        """Empty the temporary tables: the session may have served a load before."""
-        for name in ("lote_visitantes", "lote_correos"):
+        """Empty the temporary tables that the session has filled before."""
+        # The marks stay: a transaction that is rolled back brings the rows back.
+        for name in self._connection.info.get(_FILLED, ()):
             self._connection.exec_driver_sql(f"DELETE FROM {name}")
 
-    def stage(self, writer: RowWriter, visitors: Iterator[pa.Table]) -> int:
+    def _fill(self, name: str) -> None:
+        self._connection.info.setdefault(_FILLED, set()).add(name)
+
+    def stage(self, writer: RowWriter, visitors: Iterator[pa.Table], *, short: bool = False) -> int:
         """Put the file's visitors into ``lote_visitantes``; return how many.
 
         Args:
             writer: the way rows go in.
             visitors: tables as :func:`visitas_dagster.domain.visitors.tally` makes them, one row a visitor, in the
                 order of the key, so that its pages fill in order.
+            short: whether one table is all there is.
         """
+        self._fill("lote_visitantes")
         packed = ((writer.pack(table), table.num_rows) for table in visitors)
         staged = 0
-        for rows, count in ahead(packed):
+        for rows, count in ahead(packed, worth=not short):
             writer.write(self._connection, "lote_visitantes", rows, {})
             staged += count
         return staged
@@ -136,14 +160,17 @@ class VisitorTables:
 
     def touch_file(self, entry_id: int) -> None:
         """Note the visitors of a version whose rows are about to go."""
+        self._fill("lote_correos")
         self._connection.execute(statement("correos_de_archivo", self._dialect), {"archivo_id": entry_id})
 
     def touch(self, emails: Set[str]) -> None:
         """Note visitors by name."""
+        self._fill("lote_correos")
         self._connection.execute(insert(_touched), [{"email": email} for email in sorted(emails)])
 
     def recount(self, period: Period) -> None:
         """Count anew the touched visitors and the staged ones; those without a visit left lose their row."""
+        self._fill("lote_correos")
         self._connection.execute(statement("correos_de_lote", self._dialect))
         if self._dialect == "mysql":
             self._connection.execute(_typed(statement("visitantes_reservar", self._dialect), {"ahora": self._now}))
