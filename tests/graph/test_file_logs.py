@@ -163,7 +163,7 @@ def test_retries_and_the_failure_after_them_stand_with_the_file(
     def refused(*_: object, **__: object) -> None:
         raise ConnectionResetError(104, "reset")
 
-    monkeypatch.setattr("paramiko.SFTPFile.prefetch", refused)
+    monkeypatch.setattr("visitas_dagster.resources.sftp.read_pieces", refused)
     run(pipeline, instance, GOOD, GOOD)
     found = lines(pipeline, "report_1.log")
     assert [line["nivel"] for line in found] == ["WARNING", "WARNING", "ERROR"]

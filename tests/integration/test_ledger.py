@@ -100,7 +100,7 @@ def test_a_claim_opens_a_row(pipeline: Pipeline, ledger: Ledger, history: Histor
         "id": entry.attempt,
         "archivo_id": entry.id,
         "run_id": RUN,
-        "inicio": START + timedelta(milliseconds=3),
+        "inicio": START + timedelta(milliseconds=2),
         "fin": None,
         "resultado": None,
         "mensaje": None,

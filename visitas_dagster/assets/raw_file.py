@@ -12,6 +12,7 @@ from visitas_dagster.assets import metadata
 from visitas_dagster.assets.walk import TOOLS, new_tasks, run_tools, telling, walk
 from visitas_dagster.steps.download import download
 from visitas_dagster.steps.task import FileTask
+from visitas_dagster.steps.together import begin_together
 
 # Never yielded as an output: Dagster would then mark every partition of the run. Each file that made it is logged.
 _asset = dg.Out(dg.Nothing, is_required=False)
@@ -27,6 +28,7 @@ def descargar(context: dg.OpExecutionContext) -> Iterator[Any]:
     """Hand every file of the run to the next op, each with what became of it."""
     tasks: list[FileTask] = new_tasks(context)
     run_tools(context).log.info(f"corrida iniciada: archivos: {len(tasks)}, origen: {tasks[0].source.value}")
+    begin_together(run_tools(context), tasks)
     for task in walk(context, tasks, download, ["raw_file"]):
         with telling(context, task):
             context.log_event(metadata.materialization("raw_file", task, metadata.raw_file(task)))

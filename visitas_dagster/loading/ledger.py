@@ -11,7 +11,7 @@ goes on, and the attempt is counted there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -107,7 +107,6 @@ class Ledger:
 
         The caller holds the name's reservation, so that no other run does the same.
         """
-        delivery: dict[str, Any] = {"bytes": listed.bytes, "modificado_origen": listed.modificado} if listed else {}
         attempt = {
             "estado": Estado.EN_PROCESO.value,
             "run_id": run_id,
@@ -115,30 +114,68 @@ class Ledger:
             "fin": None,
             "duracion_ms": None,
             "mensaje": None,
+            **_delivery(listed),
         }
         with writing(self.engine) as connection:
+            if not _is_known(connection, archivo):
+                return self._open_first(connection, archivo, attempt)
             open_row = _open_row(connection, archivo)
             if open_row is not None and _is_of_another_delivery(open_row, listed):
                 self._set_aside(connection, open_row["id"])
                 open_row = None
             if open_row is None:
                 entry_id = _inserted(
-                    connection.execute(
-                        insert(ledger).values(archivo=archivo, intentos=1, vigente=False, **attempt, **delivery)
-                    )
+                    connection.execute(insert(ledger).values(archivo=archivo, intentos=1, vigente=False, **attempt))
                 )
             else:
                 entry_id = open_row["id"]
                 # The answer to an earlier try of this very claim may have been lost: it counts once.
                 more = 0 if open_row["run_id"] == run_id and open_row["fin"] is None else 1
                 connection.execute(
-                    update(ledger)
-                    .where(ledger.c.id == entry_id)
-                    .values(**attempt, **delivery, intentos=ledger.c.intentos + more)
+                    update(ledger).where(ledger.c.id == entry_id).values(**attempt, intentos=ledger.c.intentos + more)
                 )
             _settle_current(connection, archivo, entry_id)
             self._consume_release(connection, archivo)
             return _entry(connection, entry_id, self._open_attempt(connection, entry_id, run_id))
+
+    def _open_first(self, connection: Connection, archivo: str, attempt: dict[str, Any]) -> Entry:
+        """Open the first attempt at a name of which nothing is known: nothing to take over, to settle, to use up."""
+        run_id = attempt["run_id"]
+        entry_id = _inserted(
+            connection.execute(insert(ledger), {"archivo": archivo, "intentos": 1, "vigente": True, **attempt})
+        )
+        own = {"archivo_id": entry_id, "run_id": run_id, "inicio": self.now()}
+        return _first(entry_id, archivo, run_id, _inserted(connection.execute(insert(tries), own)))
+
+    def claim_new(self, files: Iterable[Listed], run_id: str) -> dict[str, Entry]:
+        """Open the first attempt at each of the names of which nothing is known, in one transaction; by name.
+
+        The same as :meth:`claim` for each; names that are known already are left out. The caller holds the
+        reservations of all of them.
+        """
+        by_name = {listed.archivo: listed for listed in files}
+        now = self.now()
+        with writing(self.engine) as connection:
+            of_these = ledger.c.archivo.in_(list(by_name))
+            for archivo in connection.execute(select(ledger.c.archivo).where(of_these)).scalars():
+                by_name.pop(archivo, None)
+            if not by_name:
+                return {}
+            first = {"estado": Estado.EN_PROCESO.value, "run_id": run_id, "inicio": now, "intentos": 1, "vigente": True}
+            connection.execute(
+                insert(ledger), [{"archivo": archivo, **first, **_delivery(by_name[archivo])} for archivo in by_name]
+            )
+            rows = connection.execute(select(ledger.c.id, ledger.c.archivo).where(ledger.c.archivo.in_(list(by_name))))
+            names = {row.id: row.archivo for row in rows}
+            connection.execute(
+                insert(tries), [{"archivo_id": entry_id, "run_id": run_id, "inicio": now} for entry_id in sorted(names)]
+            )
+            attempts = connection.execute(
+                select(tries.c.archivo_id, tries.c.id).where(tries.c.archivo_id.in_(list(names)))
+            )
+            return {
+                names[entry_id]: _first(entry_id, names[entry_id], run_id, attempt) for entry_id, attempt in attempts
+            }
 
     def claim_open(self, archivo: str, run_id: str) -> Entry | None:
         """Open an attempt at a name whose bytes are nowhere: at its open row, or none where it has none.
@@ -207,18 +244,23 @@ class Ledger:
         """
         content = {"sha256": facts.sha256, "bytes": facts.size, "codificacion": facts.encoding}
         with writing(self.engine) as connection:
-            known = (
-                connection.execute(
-                    select(ledger).where(ledger.c.archivo == entry.archivo, ledger.c.sha256 == facts.sha256)
-                )
-                .mappings()
-                .first()
-            )
-            if known is not None and known["id"] != entry.id:
+            rows = {
+                row["id"]: row
+                for row in connection.execute(
+                    select(ledger).where(
+                        ledger.c.archivo == entry.archivo,
+                        or_(ledger.c.id == entry.id, ledger.c.sha256 == facts.sha256),
+                    )
+                ).mappings()
+            }
+            own = rows.pop(entry.id, None)
+            for known in rows.values():
                 return self._go_on_in(connection, entry, Entry.of(known, entry.attempt), content)
+            if own is None:
+                raise TransientFailure(f"otra corrida tomó {entry.archivo}")
             if entry.sha256 in (None, facts.sha256):
                 connection.execute(update(ledger).where(ledger.c.id == entry.id).values(**content))
-                return _entry(connection, entry.id, entry.attempt)
+                return replace(Entry.of(own, entry.attempt), sha256=facts.sha256)
             return self._split_off(connection, entry, content)
 
     def _go_on_in(self, connection: Connection, entry: Entry, known: Entry, content: dict[str, Any]) -> Entry:
@@ -425,6 +467,20 @@ def _inserted(result: CursorResult[Any]) -> int:
 
 def _entry(connection: Connection, entry_id: int, attempt: int | None) -> Entry:
     return Entry.of(connection.execute(select(ledger).where(ledger.c.id == entry_id)).mappings().one(), attempt)
+
+
+def _first(entry_id: int, archivo: str, run_id: str, attempt: int) -> Entry:
+    """The row of a name's first attempt, as it was just written."""
+    return Entry(entry_id, archivo, None, Estado.EN_PROCESO, True, 1, run_id, None, attempt)
+
+
+def _delivery(listed: Listed | None) -> dict[str, Any]:
+    """What the ledger keeps of the server's file."""
+    return {"bytes": listed.bytes, "modificado_origen": listed.modificado} if listed else {}
+
+
+def _is_known(connection: Connection, archivo: str) -> bool:
+    return connection.execute(select(ledger.c.id).where(ledger.c.archivo == archivo).limit(1)).first() is not None
 
 
 def _open_row(connection: Connection, archivo: str) -> RowMapping | None:

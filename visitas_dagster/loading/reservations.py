@@ -11,8 +11,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, text
 
@@ -21,12 +22,18 @@ from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.resources.database import database_errors
 from visitas_dagster.resources.folders import disk_errors
 
+_TOGETHER = 500
+"""Names a round trip: a short statement for any server."""
+
 
 class Reservations(Protocol):
     """The names that this process works on."""
 
     def take(self, archivo: str) -> bool:
         """Take a name without waiting; False where somebody else has it. Taking twice is harmless."""
+
+    def take_all(self, names: Sequence[str]) -> set[str]:
+        """Take those of the names that nobody else has, without waiting; return them."""
 
     def free(self, archivo: str) -> None:
         """Give a name back; harmless where it is not held."""
@@ -69,6 +76,10 @@ class FileReservations:
         self._held[archivo] = descriptor
         return True
 
+    def take_all(self, names: Sequence[str]) -> set[str]:
+        """See :class:`Reservations`."""
+        return {archivo for archivo in names if self.take(archivo)}
+
     def free(self, archivo: str) -> None:
         """See :class:`Reservations`. The lock file stays: removing it would let two hold "the" lock."""
         descriptor = self._held.pop(archivo, None)
@@ -92,39 +103,50 @@ class ServerReservations:
 
     def take(self, archivo: str) -> bool:
         """See :class:`Reservations`."""
-        if archivo in self._held:
-            return True
+        return bool(self.take_all([archivo]))
+
+    def take_all(self, names: Sequence[str]) -> set[str]:
+        """See :class:`Reservations`."""
+        wanted = [archivo for archivo in names if archivo not in self._held]
         try:
             with database_errors(self._engine):
-                if self._connection is None:
-                    # Autocommit: an idle transaction would hold back the server's purge for the whole run.
-                    self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-                taken = self._connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": self._name(archivo)})
-                if taken.scalar() != 1:
-                    return False
+                for start in range(0, len(wanted), _TOGETHER):
+                    chunk = wanted[start : start + _TOGETHER]
+                    answers = self._ask("GET_LOCK(:{}, 0)", chunk)
+                    self._held.update(name for name, answer in zip(chunk, answers, strict=True) if answer == 1)
         except SystemFailure:
             # With the session its locks are gone. The ledger row's run_id still keeps a second run from loading.
             self._drop()
             raise
-        self._held.add(archivo)
-        return True
+        return self._held.intersection(names)
 
     def free(self, archivo: str) -> None:
         """See :class:`Reservations`."""
-        if archivo not in self._held or self._connection is None:
-            return
-        self._held.discard(archivo)
-        try:
-            with database_errors(self._engine):
-                self._connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": self._name(archivo)})
-        except SystemFailure:
-            self._drop()
+        if archivo in self._held:
+            self._free([archivo])
 
     def close(self) -> None:
         """See :class:`Reservations`. Each name is given back first: the server may notice a closed session late."""
-        for archivo in list(self._held):
-            self.free(archivo)
+        self._free(list(self._held))
         self._drop()
+
+    def _free(self, names: Sequence[str]) -> None:
+        self._held.difference_update(names)
+        try:
+            with database_errors(self._engine):
+                for start in range(0, len(names), _TOGETHER):
+                    self._ask("RELEASE_LOCK(:{})", names[start : start + _TOGETHER])
+        except SystemFailure:
+            self._drop()
+
+    def _ask(self, call: str, names: Sequence[str]) -> Sequence[Any]:
+        """Return the server's answer to the call for each of the names, in one round trip."""
+        if self._connection is None:
+            # Autocommit: an idle transaction would hold back the server's purge for the whole run.
+            self._connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+        values = {f"n{number}": self._name(archivo) for number, archivo in enumerate(names)}
+        calls = ", ".join(call.format(key) for key in values)
+        return self._connection.execute(text(f"SELECT {calls}"), values).one()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from paramiko.sftp import CMD_NAME
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
+from visitas_dagster.resources.sftp_requests import last_bytes, look_at_all, read_pieces
 from visitas_dagster.settings import Settings
 
 # paramiko's default window stalls at random (0.7 s, then 12 s for the same 74 MB); these make it a steady 1 s,
@@ -29,8 +30,6 @@ PACKET_BYTES = 2**15
 # Renegotiating keys mid-file stalls the transfer; OpenSSH itself rekeys by its own, later, limit.
 REKEY_LIMIT = 2**40
 TIMEOUT_S = 15
-MAX_REQUESTS = 256
-"""Read requests under way at once: 8 MiB in flight, so memory stays bounded for any file size."""
 
 
 class FileGone(Exception):
@@ -99,6 +98,19 @@ class SftpFolder:
             raise FileGone(archivo)
         return Listed(archivo, attributes.st_size or 0, attributes.st_mtime or 0)
 
+    def stat_all(self, names: Sequence[str]) -> dict[str, Listed]:
+        """Return those of the files that are there and regular, as the server sees them now; all asked for at once.
+
+        What the server will not say of a file, :meth:`stat` tells.
+        """
+        with self._translated(f"la carpeta {self._settings.sftp_dir}") as sftp:
+            found = look_at_all(sftp, [self._path(archivo) for archivo in names])
+        return {
+            archivo: Listed(archivo, attributes.st_size or 0, attributes.st_mtime or 0)
+            for archivo, attributes in zip(names, found, strict=True)
+            if attributes is not None and stat.S_ISREG(attributes.st_mode or 0)
+        }
+
     def download(self, archivo: str, size: int, sink: Callable[[bytes], object]) -> int:
         """Feed the file's bytes to ``sink``, in order; return how many came.
 
@@ -109,8 +121,7 @@ class SftpFolder:
         """
         received = 0
         with self._translated(archivo) as sftp, sftp.open(self._path(archivo), "rb") as remote:
-            remote.prefetch(size, max_concurrent_requests=MAX_REQUESTS)
-            while piece := remote.read(PACKET_BYTES):
+            for piece in read_pieces(sftp, remote.handle, size):
                 sink(piece)
                 received += len(piece)
         return received
@@ -122,6 +133,20 @@ class SftpFolder:
         with self._translated(archivo) as sftp, sftp.open(self._path(archivo), "rb") as remote:
             remote.seek(size - 1)
             return remote.read(1)
+
+    def last_bytes(self, files: Sequence[Listed]) -> dict[str, bytes]:
+        """Return the last byte of each of the files, none of an empty one; all asked for at once.
+
+        Files of which the server does not give it are left out: :meth:`last_byte` tells why.
+        """
+        filled = [listed for listed in files if listed.bytes]
+        with self._translated(f"la carpeta {self._settings.sftp_dir}") as sftp:
+            found = last_bytes(sftp, [(self._path(listed.archivo), listed.bytes) for listed in filled])
+        given = zip(filled, found, strict=True)
+        return {
+            **{listed.archivo: b"" for listed in files if not listed.bytes},
+            **{listed.archivo: byte for listed, byte in given if byte is not None},
+        }
 
     def remove(self, archivo: str) -> None:
         """Remove the file; raise :class:`FileGone` where it is not there."""

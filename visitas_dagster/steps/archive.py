@@ -38,8 +38,6 @@ def archive(tools: RunTools, task: FileTask) -> None:
             message = f"{task.aviso} ({task.failure})" if task.failure else task.aviso
             tools.ledger.note(task.entry, message)
         raise
-    finally:
-        tools.reservations.free(task.archivo)
 
 
 def _archive(tools: RunTools, task: FileTask) -> None:

@@ -32,14 +32,34 @@ _FRESH_S = 2
 def download(tools: RunTools, task: FileTask) -> None:
     """Reserve the name, fetch the bytes, and say in the ledger what they are.
 
+    What was begun with the rest of the run (``together.py``) has its ``entry`` already, and its name reserved.
     Sets ``entry``, ``staged`` and ``facts``, or ``skipped`` where this run has nothing to do.
 
     Raises:
         SystemFailure: the server, the database or the disk failed.
     """
+    copy = None
+    if task.entry is None:
+        copy = _begin(tools, task)
+        if task.skipped is not None:
+            return
+    listed = task.listed
+    tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
+    task.staged = tools.platform.folders.staged(tools.run_id, task.archivo)
+    if copy is None:
+        task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task))
+    else:
+        task.facts = _take_copy(*copy, task.staged)
+    entry, facts = _claimed(task), task.facts
+    task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
+    story.tell(story.downloaded(task))
+
+
+def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
+    """Reserve the name, find its bytes and open the attempt; return the copy to take where the server has none."""
     if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
         task.skipped = "lo tiene otra corrida"
-        return
+        return None
     try:
         task.listed = None if task.version else _on_server(tools, task)
         waits = task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed)
@@ -50,26 +70,18 @@ def download(tools: RunTools, task: FileTask) -> None:
     if waits:
         task.skipped = "no termina en un fin de línea y es reciente: quizá sigue llegando; se toma más tarde"
         tools.reservations.free(task.archivo)
-        return
+        return None
     if task.listed is None and task.source is Source.SERVER and not _is_left_open(tools, task):
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
-        return
+        return None
     copy = None if task.listed else _find_copy(tools, task)
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise _nowhere(task)
     listed = task.listed
     task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed))
-    tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
-    task.staged = tools.platform.folders.staged(tools.run_id, task.archivo)
-    if copy is None:
-        task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task))
-    else:
-        task.facts = _take_copy(*copy, task.staged)
-    entry, facts = task.entry, task.facts
-    task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
-    story.tell(story.downloaded(task))
+    return copy
 
 
 def _nowhere(task: FileTask) -> PermanentFailure:
@@ -165,6 +177,12 @@ def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
         partial.replace(staged)
         sync_folder(staged.parent)
     return scan.finish()
+
+
+def _claimed(task: FileTask) -> Entry:
+    if task.entry is None:
+        raise ValueError("the task has no row in the ledger yet")
+    return task.entry
 
 
 def _staged(task: FileTask) -> Path:
