@@ -120,7 +120,7 @@ def _show_page(place: Installation, settings: Settings, known: int, pairs: int, 
     home = settings.instance_dir
     lists = f"/assets/{_ASSET}?view=partitions"
     # Every partition is materialized, the template's too; the list begins at either end.
-    seen = (re.compile(rf"^Materialized \({known + _TEMPLATE_FILES:,}\)$"), re.compile(r"^report_\d+\.txt$"))
+    seen = (f"Materialized ({known + _TEMPLATE_FILES})", re.compile(r"^report_\d+\.txt$"))
     bare, ours = [], []
     with web_server({**place.environment(), "DAGSTER_HOME": str(home)}, place.home) as address, browser_page() as page:
         seconds_until(page, f"{address}/asset-groups", "validated_records")
