@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 
-from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetCheckSpec, MetadataValue, OpExecutionContext
+from dagster import AssetCheckEvaluation, AssetCheckSeverity, AssetCheckSpec, MetadataValue
 
 from visitas_dagster.domain.failures import LayoutFailure
 from visitas_dagster.loading.prepared import Prepared
@@ -34,11 +34,6 @@ LEDGER = _spec(
     "registros_total = registros_validos + registros_invalidos, y ambos son lo que está en las tablas.",
 )
 ALL = (LAYOUT, ERROR_RATE, LEDGER)
-
-
-def report(context: OpExecutionContext, evaluation: AssetCheckEvaluation) -> None:
-    """Log an evaluation as it comes; an output would speak for every partition of the run at once."""
-    context.log_event(evaluation)  # type: ignore[arg-type]  # it takes them: the annotation is behind the code
 
 
 def layout(task: FileTask, failure: LayoutFailure | None) -> AssetCheckEvaluation:

@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from visitas_dagster.assets import metadata
-from visitas_dagster.assets.walk import TOOLS, new_tasks, run_tools, telling, walk
+from visitas_dagster.assets.telling import Teller
+from visitas_dagster.assets.walk import TOOLS, new_tasks, run_tools, walk
 from visitas_dagster.steps.download import download
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.together import begin_together
@@ -29,7 +30,8 @@ def descargar(context: dg.OpExecutionContext) -> Iterator[Any]:
     tasks: list[FileTask] = new_tasks(context)
     run_tools(context).log.info(f"corrida iniciada: archivos: {len(tasks)}, origen: {tasks[0].source.value}")
     begin_together(run_tools(context), tasks)
-    for task in walk(context, tasks, download, ["raw_file"]):
-        with telling(context, task):
-            context.log_event(metadata.materialization("raw_file", task, metadata.raw_file(task)))
+    with Teller(context) as teller:
+        for task in walk(teller, tasks, download, ["raw_file"]):
+            with teller.about(task):
+                teller.tell(metadata.materialization("raw_file", task, metadata.raw_file(task)))
     yield dg.Output(tasks, "descargados")

@@ -11,7 +11,8 @@ from typing import Any
 import dagster as dg
 
 from visitas_dagster.assets import checks, metadata
-from visitas_dagster.assets.walk import TOOLS, contained, run_tools, telling, walk
+from visitas_dagster.assets.telling import Teller
+from visitas_dagster.assets.walk import TOOLS, contained, run_tools, walk
 from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
@@ -31,10 +32,11 @@ _asset = dg.Out(dg.Nothing, is_required=False)
 def cargar(context: dg.OpExecutionContext, validados: list[Any]) -> Iterator[Any]:
     """Hand on every file."""
     tasks: list[FileTask] = validados
-    for task in walk(context, tasks, _load, ["errores", "estadisticas", "visitantes"]):
-        with telling(context, task):
-            for asset, found in metadata.loaded(task).items():
-                context.log_event(metadata.materialization(asset, task, found))
+    with Teller(context) as teller:
+        for task in walk(teller, tasks, _load, ["errores", "estadisticas", "visitantes"]):
+            with teller.about(task):
+                for asset, found in metadata.loaded(task).items():
+                    teller.tell(metadata.materialization(asset, task, found))
     yield dg.Output(tasks, "cargados")
 
 
@@ -57,7 +59,8 @@ def archivar(context: dg.OpExecutionContext, cargados: list[Any]) -> Iterator[An
         with contained(tools, task.archivo, partial(not_archived, tools, task)):
             archive(tools, task)
         _tell(tools, task)
-    _check_ledger(context, tools, [task for task in tasks if task.loaded is not None])
+    with Teller(context) as teller:
+        _check_ledger(teller, tools, [task for task in tasks if task.loaded is not None])
     tools.log.info(f"corrida terminada: {_summary(tasks)}")
     _raise_failures(tasks)
     # A generator without an output: the one for the check would speak for every partition of the run at once.
@@ -85,7 +88,7 @@ def _tell(tools: RunTools, task: FileTask) -> None:
     tools.platform.observer.done(task.archivo, (task.estado or Estado.EN_PROCESO).value, detail)
 
 
-def _check_ledger(context: dg.OpExecutionContext, tools: RunTools, tasks: list[FileTask]) -> None:
+def _check_ledger(teller: Teller, tools: RunTools, tasks: list[FileTask]) -> None:
     entries = {task.entry.id: task for task in tasks if task.entry is not None}
     if not entries:
         return
@@ -93,7 +96,7 @@ def _check_ledger(context: dg.OpExecutionContext, tools: RunTools, tasks: list[F
     for row in tools.history.find_all(list(entries)):
         if row["estado"] in CURRENT:
             expected = (row["registros_total"], row["registros_validos"], row["registros_invalidos"])
-            checks.report(context, checks.ledger(entries[row["id"]], expected, standing[row["id"]]))
+            teller.tell(checks.ledger(entries[row["id"]], expected, standing[row["id"]]))
 
 
 def _raise_failures(tasks: list[FileTask]) -> None:

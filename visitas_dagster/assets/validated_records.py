@@ -9,7 +9,8 @@ from typing import Any
 import dagster as dg
 
 from visitas_dagster.assets import checks, metadata
-from visitas_dagster.assets.walk import TOOLS, run_tools, telling, walk
+from visitas_dagster.assets.telling import Teller
+from visitas_dagster.assets.walk import TOOLS, run_tools, walk
 from visitas_dagster.domain.failures import LayoutFailure
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
@@ -34,18 +35,17 @@ def validar(context: dg.OpExecutionContext, descargados: list[Any]) -> Iterator[
     tools = run_tools(context)
     threshold = tools.platform.settings.alerta_tasa_error
     validate_together(tools, tasks)
-    for task in walk(context, tasks, _validate, ["validated_records"]):
-        if task.prepared is not None:
-            with telling(context, task):
-                context.log_event(
-                    metadata.materialization("validated_records", task, metadata.validated(task.prepared))
-                )
-                checks.report(context, checks.layout(task, None))
-                checks.report(context, checks.error_rate(task, task.prepared, threshold))
-    for task in tasks:
-        if isinstance(task.failure, LayoutFailure):
-            checks.report(context, checks.layout(task, task.failure))
-            checks.report(context, checks.no_error_rate(task))
+    with Teller(context) as teller:
+        for task in walk(teller, tasks, _validate, ["validated_records"]):
+            if task.prepared is not None:
+                with teller.about(task):
+                    teller.tell(metadata.materialization("validated_records", task, metadata.validated(task.prepared)))
+                    teller.tell(checks.layout(task, None))
+                    teller.tell(checks.error_rate(task, task.prepared, threshold))
+        for task in tasks:
+            if isinstance(task.failure, LayoutFailure):
+                teller.tell(checks.layout(task, task.failure))
+                teller.tell(checks.no_error_rate(task))
     yield dg.Output(tasks, "validados")
 
 

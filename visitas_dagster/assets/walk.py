@@ -13,6 +13,7 @@ from functools import partial
 import dagster as dg
 
 from visitas_dagster.assets import metadata
+from visitas_dagster.assets.telling import Teller
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, VisitasError
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.resources.logs import about, follow
@@ -57,7 +58,7 @@ def new_tasks(context: dg.OpExecutionContext) -> list[FileTask]:
 
 
 def walk(
-    context: dg.OpExecutionContext,
+    teller: Teller,
     tasks: Sequence[FileTask],
     step: Callable[[RunTools, FileTask], None],
     assets: Sequence[str],
@@ -65,24 +66,24 @@ def walk(
     """Run a step over the tasks that go on; yield those that it served. A failing one is marked and recorded.
 
     Args:
-        context: the op's.
+        teller: the op's, which is told of the failures.
         tasks: the files of the run.
         step: what to do with each.
         assets: what the step makes: there the web UI shows a failed partition's reason.
     """
-    tools = run_tools(context)
+    tools = run_tools(teller.context)
     for task in [task for task in tasks if task.goes_on]:
         with contained(tools, task.archivo, partial(fail, tools, task)):
             step(tools, task)
         if task.skipped is not None:
             with about(archivo=task.archivo):
-                context.log.info(f"{task.archivo}: {task.skipped}")
+                tools.log.info(f"{task.archivo}: {task.skipped}")
         elif task.failure is None:
             yield task
         else:
-            with telling(context, task):
+            with teller.about(task):
                 for asset in assets:
-                    context.log_event(metadata.failure(asset, task, task.failure))
+                    teller.tell(metadata.failure(asset, task, task.failure))
 
 
 @contextmanager
@@ -109,16 +110,6 @@ def _caught(tools: RunTools, archivo: str, failed: Callable[[VisitasError], None
         # A library's message may quote a record.
         tools.log.error(mask_addresses(f"{archivo}: error inesperado\n{''.join(traceback.format_exception(error))}"))
         failed(PermanentFailure(mask_addresses(f"error inesperado: {type(error).__name__}: {error}")))
-
-
-@contextmanager
-def telling(context: dg.OpExecutionContext, task: FileTask) -> Iterator[None]:
-    """Keep what is only shown from stopping what is done: a chart that cannot be drawn costs a warning."""
-    try:
-        with about(archivo=task.archivo):
-            yield
-    except Exception as error:
-        context.log.warning(f"{task.archivo}: no se pudo mostrar el resultado: {error}", exc_info=error)
 
 
 def fail(tools: RunTools, task: FileTask, failure: VisitasError) -> None:
