@@ -24,9 +24,10 @@ from tests.support.pipeline import SteppingClock, settings_for
 from tests.support.warm import WarmProgram
 from visitas_dagster import dispatch
 from visitas_dagster.cli.console import Watch, output
-from visitas_dagster.domain.arrivals import Observation
+from visitas_dagster.domain.arrivals import Listed, Observation
 from visitas_dagster.instance import open_instance
 from visitas_dagster.loading import transaction
+from visitas_dagster.loading.ledger import Entry, Ledger
 from visitas_dagster.loading.prepared import prepare
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.resources.sftp import SftpFolder
@@ -97,7 +98,7 @@ def _mid_validation() -> None:
             yield batch
             die()
 
-    vars(validate)["prepare"] = lambda batches, *paths: prepare(one(batches), *paths)
+    vars(validate)["prepare"] = lambda batches, *where: prepare(one(batches), *where)
 
 
 def _mid_load() -> None:
@@ -153,6 +154,25 @@ POINTS: dict[str, Callable[[], None]] = {
 """What is patched so that a pass dies there."""
 
 
+def _mid_claims() -> None:
+    original = Ledger.claim_new
+
+    def claim(self: Ledger, files: Iterable[Listed], run_id: str) -> dict[str, Entry]:
+        # Everything is written, nothing is kept.
+        event.listen(self.engine, "commit", die)
+        return original(self, files, run_id)
+
+    Ledger.claim_new = claim  # type: ignore[method-assign]
+
+
+def _after_claims() -> None:
+    Ledger.claim_new = _then_die(Ledger.claim_new)  # type: ignore[method-assign]
+
+
+JOINT_POINTS: dict[str, Callable[[], None]] = {"mid-claims": _mid_claims, "after-claims": _after_claims}
+"""The same, for a pass with so many files that a run has several."""
+
+
 def die_at_event(number: int, home: Path) -> None:
     """Die at the event of this number: a statement, a commit, a request to the server, a file of ours touched."""
     numbers = itertools.count(1)
@@ -192,7 +212,7 @@ def _one_pass(request: dict[str, Any]) -> None:
     home = Path(request["home"])
     settings = settings_for(request["url"], request["sftp"], home, **request.get("settings", {}))
     if request.get("point"):
-        POINTS[request["point"]]()
+        (POINTS | JOINT_POINTS)[request["point"]]()
     if request.get("event"):
         die_at_event(request["event"], home)
     moment = datetime.fromisoformat(request["moment"])

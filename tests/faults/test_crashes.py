@@ -16,7 +16,7 @@ from typing import Any, Final
 import dagster as dg
 import pytest
 
-from tests.faults.driver import POINTS, Driver
+from tests.faults.driver import JOINT_POINTS, POINTS, Driver
 from tests.oracle.oracle import World
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report, sha256
@@ -192,6 +192,21 @@ def test_deaths_over_big_files_leave_nothing(installation: Installation) -> None
         installation.deliver(f"report_{number}.txt", report(*lines, record("no")))
         die_and_live(installation, point)
     installation.assert_all_is_well()
+
+
+@pytest.mark.parametrize(
+    ("point", "ends"), [("mid-claims", ["CARGADO"]), ("after-claims", ["INTERRUMPIDO", "CARGADO"])]
+)
+def test_deaths_where_many_files_begin_together_leave_nothing(
+    installation: Installation, point: str, ends: list[str]
+) -> None:
+    assert point in JOINT_POINTS
+    names = [f"report_{number}.txt" for number in range(7)]
+    for number, name in enumerate(names):
+        installation.deliver(name, twenty(number))
+    die_and_live(installation, point)
+    installation.assert_all_is_well()
+    assert [attempts(installation.pipeline, name) for name in names] == [ends] * 7
 
 
 def die_and_live(installation: Installation, point: str) -> None:

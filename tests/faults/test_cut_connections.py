@@ -31,7 +31,6 @@ MIDDLE: Final = 400_000
 # A packet of the plain protocol: three bytes of length, a number, the command "query", its text.
 _COMMIT: Final = b"\x07\x00\x00\x00\x03COMMIT"
 _CLIENT_SSL: Final = 0x0800
-_UPLOADS: Final = (b"INTO TABLE estadisticas", b"INSERT INTO estadisticas")
 
 
 def without_tls(greeting: bytes) -> bytes:
@@ -49,7 +48,10 @@ class CommitProxy(CuttingProxy):
     Attributes:
         times: how many answers are still to be lost.
         lost: how many were.
+        uploads: what is in a statement of a transaction whose answer is lost; a load's.
     """
+
+    uploads: tuple[bytes, ...] = (b"INTO TABLE estadisticas", b"INSERT INTO estadisticas")
 
     def __init__(self, target_port: int) -> None:
         self.times = self.lost = 0
@@ -61,7 +63,7 @@ class CommitProxy(CuttingProxy):
     def _send(self, connection: Any, writer: Any, data: memoryview) -> None:
         if writer is connection.sockets["server"]:
             sent = bytes(data)
-            if any(upload in sent for upload in _UPLOADS):
+            if any(upload in sent for upload in self.uploads):
                 self._loading.add(connection)
             elif sent.endswith(_COMMIT) and connection in self._loading:
                 self._loading.discard(connection)
@@ -245,4 +247,23 @@ def test_a_lost_answer_to_a_correction_replaces_once(far: Open, proxy: CommitPro
     assert world.differences(pipeline.tables(), pipeline.platform.today()) == []
     assert attempts(pipeline) == ["CARGADO", "CARGADO"]
     assert pipeline.backups() == {sha256(earlier), sha256(BIG)}
+    assert pipeline.broken_promises() == []
+
+
+# --------------------------------------------------------------------------------- many files that begin together
+
+
+def test_an_answer_that_is_lost_where_many_files_begin_counts_each_attempt_once(far: Open, proxy: CommitProxy) -> None:
+    pipeline = far(2)
+    names = [f"report_{number}.txt" for number in range(3)]
+    for number, name in enumerate(names):
+        pipeline.deliver(name, report(record(f"v{number}@example.com")))
+    proxy.uploads = (b"INSERT INTO bitacora_intentos",)
+    proxy.times = 1
+    tasks = pipeline.process(names)
+    assert proxy.lost == 1
+    assert [task.estado for task in tasks] == [Estado.COMPLETADO] * 3
+    rows = pipeline.rows(tables.bitacora_control)
+    assert [(row["archivo"], row["intentos"], row["mensaje"]) for row in rows] == [(name, 1, None) for name in names]
+    assert attempts(pipeline) == ["CARGADO"] * 3
     assert pipeline.broken_promises() == []
