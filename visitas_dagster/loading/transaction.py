@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -21,21 +22,24 @@ from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.privacy import IsErased
 from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
-from visitas_dagster.domain.visitors import tally
+from visitas_dagster.domain.visitors import merge, tally
 from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.erasure import erased_persons
 from visitas_dagster.loading.ledger import Entry, close_attempt, elapsed_ms, lock_versions
 from visitas_dagster.loading.prepared import Prepared
-from visitas_dagster.loading.ranges import VisitorRanges, boundaries
+from visitas_dagster.loading.ranges import Mask, in_order
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
 from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
-from visitas_dagster.loading.visitors import Period, VisitorTables
+from visitas_dagster.loading.visitors import VISITORS, Period, VisitorTables
 from visitas_dagster.loading.writers import Packed, RowWriter
 from visitas_dagster.resources.database import database_errors
 from visitas_dagster.resources.erasure_key import ErasureKey
+from visitas_dagster.resources.folders import disk_errors
 
-_SHORT_ROWS = 1 << 15
+_BATCH_ROWS = 1 << 15
+"""Visits that travel together, about 3 MiB."""
+
 _TARGETS = (estadisticas, errores)
 
 Progress = Callable[[int], None]
@@ -155,7 +159,7 @@ class _Load:
     @property
     def _is_short(self) -> bool:
         """Whether the file is one batch."""
-        return self.prepared.total <= _SHORT_ROWS
+        return self.prepared.total <= _BATCH_ROWS
 
     def _is_done(self, row: RowMapping) -> bool:
         """Whether an earlier try of this very attempt was committed and its answer lost."""
@@ -252,12 +256,10 @@ class _Load:
         return str(name)
 
     def _insert(self, period: Period, recount: bool) -> Loaded:
-        if self.prepared.invalid:
-            for rejects in ahead(self._rejects(), worth=not self._is_short):
-                self._write("errores", rejects)
-        ranges = VisitorRanges(boundaries(self.prepared.emails, self.prepared.valid), self.prepared.valid_path)
-        ranges.gather(self._visits(period))
-        staged = self.visitors.stage(self.writer, ranges.merged(), short=self._is_short)
+        self.visitors.expect_batch()
+        for target, packed in ahead(self._ready(period), worth=not self._is_short):
+            self._write(target, packed)
+        staged = self.written[VISITORS]
         if recount:
             known = self.visitors.known()
             self.visitors.recount(period)
@@ -276,26 +278,40 @@ class _Load:
         """The other versions of the name are current no longer."""
         self.connection.execute(update(ledger).where(ledger.c.id.in_(ids)).values(vigente=False))
 
-    def _rejects(self) -> Iterator[Packed]:
-        for batch in self.prepared.rejected_batches():
-            yield self.writer.pack(masked_rejects(batch, self.is_erased) if self.is_erased else batch)
+    def _ready(self, period: Period) -> Iterator[tuple[str, Packed]]:
+        """Make the file's rows ready, a batch while the last one travels: table by table, in the order of their keys.
 
-    def _visits(self, period: Period) -> Iterator[pa.Table]:
-        """Insert the visits, a batch while the next one is made ready; yield each batch's visitors."""
-        for packed, visitors in ahead(self._ready_visits(period), worth=not self._is_short):
-            self._write("estadisticas", packed)
-            yield visitors
+        Out of order, the pages of the indexes are read and written many times over: with 10 million visits in the
+        file's order a load took MariaDB 3 times as long per row as with one million.
+        """
+        with disk_errors("leer lo validado"):
+            yield from self._ready_rejects()
+            for tables in in_order(self.prepared.ranges, self.prepared.ranges[0].path, self._mask()):
+                yield from self._ready_visits(tables, period)
 
-    def _ready_visits(self, period: Period) -> Iterator[tuple[Packed, pa.Table]]:
-        for delivered in self.prepared.valid_batches():
-            batch = masked_visits(delivered, self.is_erased) if self.is_erased else delivered
-            # In the order of the secondary index, so that its pages fill in order: 1.5 times as fast.
-            ordered = batch.sort_by([("email", "ascending"), ("fecha_envio", "ascending")])
-            yield self.writer.pack(ordered), tally(ordered, period.year, period.month)
+    def _ready_rejects(self) -> Iterator[tuple[str, Packed]]:
+        if self.prepared.invalid:
+            for rejects in self.prepared.rejected_batches():
+                masked = masked_rejects(rejects, self.is_erased) if self.is_erased else rejects
+                yield "errores", self.writer.pack(masked)
+
+    def _ready_visits(self, tables: Iterator[pa.Table], period: Period) -> Iterator[tuple[str, Packed]]:
+        """Yield the visits of some e-mails, then their visitors."""
+        tallies = []
+        for visits in tables:
+            tallies.append(tally(visits, period.year, period.month))
+            for start in range(0, visits.num_rows, _BATCH_ROWS):
+                yield "estadisticas", self.writer.pack(visits.slice(start, _BATCH_ROWS))
+        yield VISITORS, self.writer.pack(merge(tallies) if len(tallies) > 1 else tallies[0])
+
+    def _mask(self) -> Mask | None:
+        return partial(masked_visits, is_erased=self.is_erased) if self.is_erased else None
 
     def _write(self, target: str, packed: Packed) -> None:
-        self.written[target] += self.writer.write(self.connection, target, packed, {"archivo_id": self.entry.id})
-        self.progress(packed.rows.num_rows)
+        constants = {} if target == VISITORS else {"archivo_id": self.entry.id}
+        self.written[target] += self.writer.write(self.connection, target, packed, constants)
+        if constants:
+            self.progress(packed.rows.num_rows)
 
     def _require_none(self) -> None:
         """Refuse rows that stand for this ledger row already: what goes in is to be all there is."""

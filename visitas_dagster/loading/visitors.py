@@ -8,21 +8,21 @@ takes that row alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
-import pyarrow as pa
 from sqlalchemy import Connection, DateTime, TextClause, bindparam, column, insert, select, table, update
 
 from visitas_dagster.domain.failures import TransientFailure
-from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.statements import statement
 from visitas_dagster.loading.tables import periodo_visitantes as period_table
-from visitas_dagster.loading.writers import RowWriter
 
 _touched = table("lote_correos", column("email"))
+
+VISITORS = "lote_visitantes"
+"""The temporary table that takes the file's visitors: in the order of the key, so that its pages fill in order."""
 
 # What is known of a session, kept with it by SQLAlchemy for as long as it lives.
 _HAS_TABLES = "visitas_lotes"
@@ -127,22 +127,9 @@ class VisitorTables:
     def _fill(self, name: str) -> None:
         self._connection.info.setdefault(_FILLED, set()).add(name)
 
-    def stage(self, writer: RowWriter, visitors: Iterator[pa.Table], *, short: bool = False) -> int:
-        """Put the file's visitors into ``lote_visitantes``; return how many.
-
-        Args:
-            writer: the way rows go in.
-            visitors: tables as :func:`visitas_dagster.domain.visitors.tally` makes them, one row a visitor, in the
-                order of the key, so that its pages fill in order.
-            short: whether one table is all there is.
-        """
-        self._fill("lote_visitantes")
-        packed = ((writer.pack(table), table.num_rows) for table in visitors)
-        staged = 0
-        for rows, count in ahead(packed, worth=not short):
-            writer.write(self._connection, "lote_visitantes", rows, {})
-            staged += count
-        return staged
+    def expect_batch(self) -> None:
+        """Say that the file's visitors are about to go into :data:`VISITORS`, one row each."""
+        self._fill(VISITORS)
 
     def known(self) -> int:
         """How many of the staged visitors have a row already."""

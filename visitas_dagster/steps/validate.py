@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visitas_dagster.domain.content import ContentFacts
+from visitas_dagster.domain.layout import Layout
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.domain.report import BATCH_LINES, Batch, Slice, judge_together, open_report
+from visitas_dagster.domain.sampling import sample_report
 from visitas_dagster.loading.prepared import Prepared, prepare
+from visitas_dagster.loading.ranges import boundaries
 from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
@@ -118,12 +121,22 @@ def _prepare(tools: RunTools, task: FileTask) -> Prepared:
         raise ValueError("the task was not downloaded")
     with disk_errors("validar"), task.staged.open("rb") as stream:
         report = open_report(stream, task.facts, tools.platform.settings.aliases)
-        return _write(report.batches(), task.staged)
+        return _write(report.batches(), task.staged, _cuts(task.staged, task.facts, report.layout))
 
 
-def _write(batches: Iterable[Batch], staged: Path) -> Prepared:
+def _cuts(staged: Path, facts: ContentFacts, layout: Layout) -> Sequence[str]:
+    """Where to cut a large file's visits, so that the load takes them in the order of their e-mails."""
+    if facts.size <= SMALL_BYTES:
+        return ()
+    with staged.open("rb") as stream:
+        sample = sample_report(stream, facts, layout)
+    return boundaries(sample.emails, sample.lines)
+
+
+def _write(batches: Iterable[Batch], staged: Path, cuts: Sequence[str] = ()) -> Prepared:
     return prepare(
         batches,
         staged.with_name(staged.name + ".validos.arrow"),
         staged.with_name(staged.name + ".errores.arrow"),
+        cuts,
     )

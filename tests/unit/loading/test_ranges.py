@@ -1,49 +1,105 @@
-"""Visitors added up in ranges: the same figures as at one go, in the order of the key, whatever the ranges."""
+"""Visits cut into ranges: every visit once, in the order of the key, whatever the cuts, and bounded in memory."""
 
 from collections.abc import Iterator
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from visitas_dagster.domain.arrivals import WORKING_SUFFIXES
 from visitas_dagster.domain.contract import VALID_SCHEMA
-from visitas_dagster.domain.report import REJECTED_SCHEMA, Batch
-from visitas_dagster.domain.visitors import TALLY_SCHEMA, merge, tally
 from visitas_dagster.loading import ranges
 from visitas_dagster.loading.ahead import ahead
-from visitas_dagster.loading.prepared import SAMPLE_EMAILS, prepare
-from visitas_dagster.loading.ranges import VisitorRanges, boundaries
+from visitas_dagster.loading.ranges import Range, RangeFiles, boundaries, in_order
 
-_email = st.text("abé@~", min_size=1, max_size=3)
-_batches = st.lists(st.lists(st.tuples(_email, st.datetimes(datetime(2023, 11, 1), datetime(2024, 3, 31)))), max_size=4)
+_EMAIL = st.text("abé@~", min_size=1, max_size=3)
+_BATCHES = st.lists(
+    st.lists(st.tuples(_EMAIL, st.datetimes(datetime(2023, 11, 1), datetime(2024, 3, 31))), max_size=12), max_size=6
+)
 
 
-def visits(rows: list[tuple[str, datetime]]) -> pa.Table:
+def visits(rows: list[tuple[str, datetime]], first: int = 0) -> pa.Table:
+    """Valid records; `linea` tells them apart."""
+    columns = {
+        "linea": pa.array(range(first, first + len(rows)), pa.int32()),
+        "email": pa.array([row[0] for row in rows], pa.string()),
+        "fecha_envio": pa.array([row[1] for row in rows], pa.timestamp("s")),
+    }
     return pa.table(
-        [pa.array([row[0] for row in rows], pa.string()), pa.array([row[1] for row in rows], pa.timestamp("s"))],
-        names=["email", "fecha_envio"],
+        [columns.get(field.name, pa.nulls(len(rows), field.type)) for field in VALID_SCHEMA], schema=VALID_SCHEMA
     )
 
 
-@given(_batches, st.lists(_email, max_size=5))
-def test_any_ranges_give_the_visitors_in_the_order_of_their_bytes(
-    batches: list[list[tuple[str, datetime]]], cuts: list[str]
+def stored_in(folder: Path, batches: list[list[tuple[str, datetime]]], cuts: list[str]) -> tuple[Range, ...]:
+    with RangeFiles(cuts, folder / "x.validos.arrow") as files:
+        first = 0
+        for rows in batches:
+            files.take(visits(rows, first))
+            first += len(rows)
+    return files.ranges()
+
+
+def hidden(table: pa.Table) -> pa.Table:
+    """Mask as an erasure does: `a` is nobody any more, and stands where no other is."""
+    emails = [email.replace("a", "z") for email in table["email"].to_pylist()]
+    return table.set_column(table.schema.get_field_index("email"), "email", pa.array(emails, pa.string()))
+
+
+@given(_BATCHES, st.lists(_EMAIL, max_size=5), st.integers(1, 30), st.booleans())
+def test_every_visit_comes_once_in_the_order_of_its_email(
+    batches: list[list[tuple[str, datetime]]], cuts: list[str], held: int, masked: bool
 ) -> None:
-    tallies = [tally(visits(rows), 2024, 3) for rows in batches]
-    with TemporaryDirectory() as folder:
-        held = VisitorRanges(sorted(set(cuts)), Path(folder) / "x.arrow")
-        held.gather(iter(tallies))
-        found = list(held.merged())
-        assert list(Path(folder).iterdir()) == []
-    assert len(found) == len(set(cuts)) + 1
-    together = pa.concat_tables(found)
-    assert together.equals(merge(tallies))
-    emails = [email.encode() for email in together["email"].to_pylist()]
-    assert emails == sorted(set(emails))
+    delivered = [row for rows in batches for row in rows]
+    mask = hidden if masked else None
+    with TemporaryDirectory() as folder, mock.patch.object(ranges, "RANGE_ROWS", held):
+        pieces = stored_in(Path(folder), batches, sorted(set(cuts)))
+        groups = [list(group) for group in in_order(pieces, pieces[0].path, mask)]
+        assert all(path.name.endswith(WORKING_SUFFIXES) for path in Path(folder).iterdir())
+
+    assert sum(piece.rows for piece in pieces) == len(delivered)
+    found = [row for group in groups for table in group for row in table.to_pylist()]
+    expected = hidden(visits(delivered)) if masked else visits(delivered)
+    assert sorted(found, key=lambda row: row["linea"]) == expected.to_pylist()
+    for group in groups:
+        for table in group:
+            keys = [(row["email"].encode(), row["fecha_envio"]) for row in table.to_pylist()]
+            assert keys == sorted(keys)
+    emails = [{row["email"] for table in group for row in table.to_pylist()} for group in groups]
+    for before, after in pairwise(emails):
+        assert not before & after
+    whole = [group for group in emails if group]
+    for before, after in pairwise(whole):
+        assert max(email.encode() for email in before) < min(email.encode() for email in after)
+
+
+def test_cuts_that_do_not_fit_the_file_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 10)
+    rows = [(f"m{number:03}", datetime(2024, 1, 1)) for number in range(100)]
+    pieces = stored_in(tmp_path, [rows[:50], rows[50:]], ["a", "b"])
+    assert [piece.rows for piece in pieces] == [0, 0, 100]
+
+    groups = [list(group) for group in in_order(pieces, pieces[0].path)]
+
+    assert [[table.num_rows for table in group] for group in groups] == [[0], [0], *[[10]] * 10]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"x.validos.arrow.{number}.validos.arrow" for number in range(3)
+    ]
+
+
+def test_one_email_with_most_of_the_file_is_held_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranges, "RANGE_ROWS", 10)
+    rows = [("m", datetime(2024, 1, 1))] * 95
+    (piece,) = stored_in(tmp_path, [rows[start : start + 10] for start in range(0, 95, 10)], [])
+
+    groups = [list(group) for group in in_order([piece], piece.path)]
+
+    assert [[table.num_rows for table in group] for group in groups if group != [visits([])]] == [[20, 20, 20, 20, 15]]
 
 
 @pytest.mark.parametrize(
@@ -63,26 +119,6 @@ def test_a_file_is_cut_where_equal_parts_of_its_sample_end(
     assert boundaries(sample, rows) == cuts
 
 
-def batches_of(emails: list[str], size: int) -> Iterator[Batch]:
-    for start in range(0, len(emails), size):
-        part = emails[start : start + size]
-        columns = [
-            pa.array(part, field.type) if field.name == "email" else pa.nulls(len(part), field.type)
-            for field in VALID_SCHEMA
-        ]
-        yield Batch(pa.table(columns, schema=VALID_SCHEMA), REJECTED_SCHEMA.empty_table())
-
-
-@pytest.mark.parametrize("size", [7, 1000, 100_000])
-@pytest.mark.parametrize("count", [0, 1, SAMPLE_EMAILS, SAMPLE_EMAILS + 1, 5 * SAMPLE_EMAILS + 3])
-def test_the_sample_is_even_and_bounded(tmp_path: Path, count: int, size: int) -> None:
-    emails = [f"{number:06}" for number in range(count)]
-    prepared = prepare(batches_of(emails, size), tmp_path / "valid", tmp_path / "rejected")
-    step = max(1, -(-count // SAMPLE_EMAILS))
-    step = 1 << (step - 1).bit_length()
-    assert prepared.emails == tuple(emails[::step])
-
-
 def test_the_next_item_is_made_while_one_is_used() -> None:
     made: list[int] = []
 
@@ -96,6 +132,7 @@ def test_the_next_item_is_made_while_one_is_used() -> None:
     taken.close()  # type: ignore[attr-defined]  # a generator
     assert made in ([0], [0, 1])
     assert list(ahead(items())) == [0, 1, 2, 3]
+    assert list(ahead(items(), worth=False)) == [0, 1, 2, 3]
 
 
 def test_what_the_making_raises_comes_out_in_its_place() -> None:
@@ -107,9 +144,3 @@ def test_what_the_making_raises_comes_out_in_its_place() -> None:
     assert next(taken) == 1
     with pytest.raises(ValueError, match="roto"):
         next(taken)
-
-
-def test_a_tally_schema_is_kept_by_empty_ranges(tmp_path: Path) -> None:
-    held = VisitorRanges(["b"], tmp_path / "x.arrow")
-    held.gather(iter([]))
-    assert [part.schema for part in held.merged()] == [TALLY_SCHEMA] * 2

@@ -4,7 +4,7 @@ What the domain makes of lines that are judged together is tested there.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -61,8 +61,9 @@ def contents(prepared: Prepared | None) -> tuple[Any, ...]:
     assert prepared is not None
     valid = [row for table in prepared.valid_batches() for row in table.to_pylist()]
     rejected = [row for table in prepared.rejected_batches() for row in table.to_pylist()]
-    counts = (prepared.valid, prepared.invalid, dict(prepared.error_types), prepared.sample, prepared.emails)
-    return valid, rejected, counts, prepared.valid_path.name, prepared.rejected_path.name
+    counts = (prepared.valid, prepared.invalid, dict(prepared.error_types), prepared.sample)
+    names = [piece.path.name for piece in prepared.ranges]
+    return valid, rejected, counts, names, prepared.rejected_path.name
 
 
 LINES = st.sampled_from(
@@ -152,10 +153,10 @@ def test_a_group_that_cannot_be_judged_is_judged_one_by_one(
 def test_a_file_that_cannot_be_written_costs_the_others_nothing(
     tools: RunTools, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_once(batches: Iterator[Batch], valid: Path, rejected: Path) -> Prepared:
+    def full_once(batches: Iterator[Batch], valid: Path, rejected: Path, cuts: Sequence[str]) -> Prepared:
         if "report_2" in valid.name:
             raise OSError(28, "No space left on device")
-        return prepare(batches, valid, rejected)
+        return prepare(batches, valid, rejected, cuts)
 
     monkeypatch.setattr(step, "prepare", full_once)
     tasks = staged(folder, GOOD, SOME_BAD, GOOD)
