@@ -14,7 +14,7 @@ from typing import Final
 
 from sqlalchemy import func, select
 
-from benchmarks.explained import Plan, rows_read
+from benchmarks.explained import Plan, rows_of, rows_read
 from benchmarks.files import change, write_report
 from benchmarks.installation import Installation, installation
 from benchmarks.past import analyze, remember_files, remember_visits
@@ -85,7 +85,7 @@ class Answers:
         plan = self.found[text].plan if text in self.found else []
         steps = [step for step in plan if step["select_type"] != "INSERT" and step["table"]]
         return (
-            "; ".join(f"{step['table']}: {step['type']} {step['key'] or '–'} {step['rows']}" for step in steps) or "–"
+            "; ".join(f"{step['table']}: {step['type']} {step['key'] or '–'} {rows_of(step)}" for step in steps) or "–"
         )
 
 
@@ -114,7 +114,7 @@ def scanned(text: str, plan: Plan, sizes: dict[str, int]) -> Iterator[str]:
         # MySQL lists the target of an INSERT as if it were read.
         if name is None or step["select_type"] == "INSERT":
             continue
-        if step["type"] in {"ALL", "index"} or int(step["rows"] or 0) > sizes[name] / 2:
+        if step["type"] in {"ALL", "index"} or rows_of(step) > sizes[name] / 2:
             yield name
 
 
