@@ -4,6 +4,8 @@ The disk is a small tmpfs in a name space of its own, which needs no root; it go
 Where no such name space may be made, `conftest.py` deselects these tests.
 """
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -46,6 +48,10 @@ class Filler(Silent):
         """See `Observer`."""
         if step == self.at:
             self._disk.leave(0)
+
+
+def another_disk(*_: object) -> None:
+    raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
 
 @pytest.fixture
@@ -108,7 +114,21 @@ def test_a_disk_that_is_full_stops_the_file_at_once(pipeline: Pipeline, disk: Sm
     assert_done(pipeline)
 
 
-def test_a_disk_that_is_full_before_the_backup_leaves_the_servers_copy(pipeline: Pipeline, disk: SmallDisk) -> None:
+def test_a_disk_that_is_full_before_the_backup_does_no_harm_where_staging_gives_its_bytes(
+    pipeline: Pipeline, disk: SmallDisk
+) -> None:
+    pipeline.deliver(NAME, DATA)
+    pipeline.platform.observer = Filler(disk, "archivar")
+    pipeline.process([NAME])
+    assert told(pipeline) == ("COMPLETADO_CON_ERRORES", 1, None)
+    assert_done(pipeline)
+
+
+def test_a_disk_that_is_full_before_the_backup_leaves_the_servers_copy(
+    pipeline: Pipeline, disk: SmallDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The backup on a disk of its own, which is as full.
+    monkeypatch.setattr(os, "link", another_disk)
     pipeline.deliver(NAME, DATA)
     pipeline.platform.observer = Filler(disk, "archivar")
     (task,) = pipeline.process([NAME])

@@ -3,6 +3,7 @@
 Each is set up as a dead process or an absent server leaves it; processes that really die are in `test_crashes.py`.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from datetime import timedelta
@@ -64,8 +65,9 @@ def all_below(folder: Path) -> list[str]:
 
 @pytest.mark.databases("sqlite")
 @pytest.mark.parametrize("days", [0, 1])
+@pytest.mark.parametrize("links", [True, False], ids=["linked", "copied"])
 def test_a_backup_that_a_death_cut_short_leaves_nothing_on_any_later_day(
-    pipeline: Pipeline, clock: SteppingClock, monkeypatch: pytest.MonkeyPatch, days: int
+    pipeline: Pipeline, clock: SteppingClock, monkeypatch: pytest.MonkeyPatch, days: int, links: bool
 ) -> None:
     pipeline.deliver(NAME, DATA)
     tools = pipeline.tools().__enter__()
@@ -75,7 +77,17 @@ def test_a_backup_that_a_death_cut_short_leaves_nothing_on_any_later_day(
     def die(source: object, target: object, *_: object) -> None:
         raise Death
 
+    link = os.link
+
+    def link_and_die(source: Path, target: Path) -> None:
+        link(source, target)
+        raise Death
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
     with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link_and_die if links else refuse)
         patch.setattr("visitas_dagster.resources.folders.shutil.copyfileobj", die)
         with pytest.raises(Death):
             archive(tools, task)

@@ -269,27 +269,48 @@ def replaced_durably(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def keep_copy(source: Path, target: Path, sha256: str) -> None:
+def keep_copy(source: Path, target: Path, sha256: str, *, gives: bool = False) -> None:
     """Put a durable copy of ``source`` at ``target``; a copy with the right bytes that is there already stays.
 
     Args:
         source: the staged file; its folder's name, the run's, is in that of the unfinished copy.
         target: its full path in the backup or the quarantine; the folder is created.
         sha256: the content's digest; an existing copy is read back against it.
+        gives: nobody writes to ``source`` any more, and it will go: its own bytes become the copy where both are on
+            one file system. Never for two copies that are to stay: a hand that edits the one would change the other.
     """
     with disk_errors("copiar"):
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and scan_file(target).sha256 == sha256:
             return
         temporary = target.with_name(f"{source.parent.name}.{sha256[:12]}{_PARTIAL}")
+        # To write into what an earlier try had linked would be to write into the source.
+        temporary.unlink(missing_ok=True)
         try:
-            with source.open("rb") as reading, temporary.open("wb") as writing:
-                shutil.copyfileobj(reading, writing, 1 << 20)
-                writing.flush()
-                os.fsync(writing.fileno())
+            if not (gives and _linked(source, temporary)):
+                _copied(source, temporary)
             temporary.replace(target)
         except OSError:
             # On a full disk, what it takes is missed elsewhere.
             temporary.unlink(missing_ok=True)
             raise
         sync_folder(target.parent)
+
+
+def _copied(source: Path, target: Path) -> None:
+    with source.open("rb") as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing, 1 << 20)
+        writing.flush()
+        os.fsync(writing.fileno())
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Give a file that is on the disk a second name; False where the file system does not."""
+    with source.open("rb") as written:
+        os.fsync(written.fileno())
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without links: what else is wrong, a copy will tell.
+        return False
+    return True

@@ -70,12 +70,12 @@ def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
     if task.listed is None and any(copy.member for copy in copies(folders, task.archivo, digest)):
         # Nothing was delivered: the bytes came from a copy on this machine, and a sealed backup has them.
         return
-    _keep(tools, task, folders.backed_up(task.archivo, digest, tools.platform.today()), digest)
+    _keep(tools, task, folders.backed_up(task.archivo, digest, tools.platform.today()), digest, gives=True)
 
 
-def _keep(tools: RunTools, task: FileTask, place: Path, digest: str) -> None:
+def _keep(tools: RunTools, task: FileTask, place: Path, digest: str, *, gives: bool = False) -> None:
     if task.staged is not None:
-        keep_copy(task.staged, place, digest)
+        keep_copy(task.staged, place, digest, gives=gives)
         story.tell(story.kept(task, place, tools.platform.folders.home))
 
 
