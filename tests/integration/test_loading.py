@@ -371,6 +371,7 @@ def load_now(tools: RunTools, task: FileTask, writer: RowWriter | None = None) -
         now=tools.ledger.now,
         today=tools.platform.today(),
         key=tools.platform.erasure_key,
+        held=1000,
     )
 
 

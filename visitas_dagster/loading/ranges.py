@@ -19,8 +19,11 @@ import pyarrow.compute as pc
 
 from visitas_dagster.domain.contract import VALID_SCHEMA
 
-RANGE_ROWS = 262_144
-"""Visits of a range, about 30 MiB; up to twice as many are held and sorted at a time."""
+MIN_MEMORY_MIB = 512
+"""What the smallest ranges take, everything else included."""
+
+_SMALLEST_ROWS = 1 << 16
+_ROW_BYTES = 700
 
 MAX_RANGES = 256
 """Files open at a time; a report of more than 67 million visits has larger ranges, which are cut again."""
@@ -29,17 +32,26 @@ _SAMPLED = 1 << 15
 _NONE = VALID_SCHEMA.empty_table()
 
 
-def boundaries(sample: Sequence[str], rows: int) -> list[str]:
-    """Return the e-mails at which a file's visits are cut into ranges of about :data:`RANGE_ROWS`.
+def rows_in(memory_mib: int) -> int:
+    """Return how many visits a range should have, for a process of so much memory.
+
+    Up to twice as many are held at a time, as they were and sorted, with what is made of them to travel.
+    """
+    return _SMALLEST_ROWS + max(0, memory_mib - MIN_MEMORY_MIB) * 2**20 // _ROW_BYTES
+
+
+def boundaries(sample: Sequence[str], rows: int, held: int) -> list[str]:
+    """Return the e-mails at which a file's visits are cut into ranges.
 
     Args:
         sample: e-mails of the file's visits, evenly taken.
         rows: visits of the file, at least roughly.
+        held: visits that a range should have, see :func:`rows_in`.
 
     Returns:
         The first e-mail of each range but the first, ascending, none twice; none where memory holds them all.
     """
-    count = min(-(-rows // RANGE_ROWS), MAX_RANGES)
+    count = min(-(-rows // held), MAX_RANGES)
     ordered = sorted(sample)
     cuts = {ordered[place * len(ordered) // count] for place in range(1, count)} if ordered else set()
     return sorted(cuts)
@@ -134,15 +146,16 @@ def _beside(place: Path, what: str) -> Path:
 Mask = Callable[[pa.Table], pa.Table]
 
 
-def in_order(ranges: Sequence[Range], place: Path, mask: Mask | None = None) -> Iterator[Iterator[pa.Table]]:
+def in_order(ranges: Sequence[Range], place: Path, held: int, mask: Mask | None = None) -> Iterator[Iterator[pa.Table]]:
     """Yield a file's visits in the order of their e-mails, as groups of sorted tables that share no e-mail.
 
-    A group is one table of at most twice :data:`RANGE_ROWS`, but for an e-mail with more visits than that: its group
-    has several. Each group is to be used up before the next one is asked for.
+    A group is one table of at most twice ``held`` visits, but for an e-mail with more visits than that: its group has
+    several. Each group is to be used up before the next one is asked for.
 
     Args:
         ranges: ascending, as :class:`RangeFiles` leaves them.
         place: a path whose name, with endings, serves for what must be cut again.
+        held: visits that a range should have.
         mask: applied to the visits; it may change an e-mail, and with it the range that a visit belongs to.
 
     Raises:
@@ -150,20 +163,20 @@ def in_order(ranges: Sequence[Range], place: Path, mask: Mask | None = None) -> 
     """
     if mask is not None and len(ranges) > 1:
         masked = _beside(place, "olvidos")
-        ranges, mask = _recut(_all(ranges, mask), _sample(ranges), sum(piece.rows for piece in ranges), masked), None
+        ranges, mask = _recut(_all(ranges, mask), ranges, held, masked), None
     for piece in ranges:
-        if piece.rows <= 2 * RANGE_ROWS:
-            yield _sorted_tables(piece, mask)
+        if piece.rows <= 2 * held:
+            yield _sorted_tables(piece, held, mask)
             continue
         # The sample that it was cut by was not like the file, or one e-mail has most of it.
         again = _beside(piece.path, "otra")
-        for part in _recut(_all([piece], mask), _sample([piece]), piece.rows, again):
-            yield _sorted_tables(part, None)
+        for part in _recut(_all([piece], mask), [piece], held, again):
+            yield _sorted_tables(part, held)
             part.path.unlink()
 
 
-def _recut(visits: Iterator[pa.Table], sample: Sequence[str], rows: int, place: Path) -> tuple[Range, ...]:
-    with RangeFiles(boundaries(sample, rows), place) as files:
+def _recut(visits: Iterator[pa.Table], source: Sequence[Range], held: int, place: Path) -> tuple[Range, ...]:
+    with RangeFiles(boundaries(_sample(source), sum(piece.rows for piece in source), held), place) as files:
         for table in visits:
             files.take(table)
     return files.ranges()
@@ -188,17 +201,17 @@ def _sample(ranges: Sequence[Range]) -> list[str]:
     return taken
 
 
-def _sorted_tables(piece: Range, mask: Mask | None) -> Iterator[pa.Table]:
-    held: list[pa.Table] = []
+def _sorted_tables(piece: Range, held: int, mask: Mask | None = None) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
     rows = 0
     for table in _all([piece], mask):
-        held.append(table)
+        waiting.append(table)
         rows += table.num_rows
-        if rows >= 2 * RANGE_ROWS:
-            yield _sorted(held)
-            held, rows = [], 0
-    if held or not piece.rows:
-        yield _sorted(held)
+        if rows >= 2 * held:
+            yield _sorted(waiting)
+            waiting, rows = [], 0
+    if waiting or not piece.rows:
+        yield _sorted(waiting)
 
 
 def _sorted(tables: Sequence[pa.Table]) -> pa.Table:

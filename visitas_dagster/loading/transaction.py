@@ -78,6 +78,7 @@ def load_file(
     now: Callable[[], datetime],
     today: date,
     key: ErasureKey,
+    held: int,
     progress: Progress = lambda rows: None,
 ) -> Loaded:
     """Load one validated file, all or nothing (contract §2, "One transaction").
@@ -93,6 +94,7 @@ def load_file(
         now: the ledger's clock, naive UTC.
         today: the day in ``VISITAS_ZONA_HORARIA``, for "this year" and "this month".
         key: by which erased persons are known; their records go in masked.
+        held: visits to hold in memory at a time, see :func:`visitas_dagster.loading.ranges.rows_in`.
         progress: called as rows go in.
 
     Raises:
@@ -103,7 +105,7 @@ def load_file(
     with database_errors(engine), engine.connect() as connection:
         VisitorTables.create_temporary(connection, dialect)
         with connection.begin():
-            return _Load(connection, dialect, writer, entry, prepared, now, today, key, progress).run()
+            return _Load(connection, dialect, writer, entry, prepared, now, today, key, held, progress).run()
 
 
 class _Load:
@@ -119,6 +121,7 @@ class _Load:
         now: Callable[[], datetime],
         today: date,
         key: ErasureKey,
+        held: int,
         progress: Progress,
     ) -> None:
         self.connection = connection
@@ -128,6 +131,7 @@ class _Load:
         self.now = now
         self.today = today
         self.key = key
+        self.held = held
         self.progress = progress
         self.visitors = VisitorTables(connection, dialect, now())
         self.is_erased: IsErased | None = None
@@ -286,7 +290,7 @@ class _Load:
         """
         with disk_errors("leer lo validado"):
             yield from self._ready_rejects()
-            for tables in in_order(self.prepared.ranges, self.prepared.ranges[0].path, self._mask()):
+            for tables in in_order(self.prepared.ranges, self.prepared.ranges[0].path, self.held, self._mask()):
                 yield from self._ready_visits(tables, period)
 
     def _ready_rejects(self) -> Iterator[tuple[str, Packed]]:

@@ -5,6 +5,7 @@ Calling the transaction, with retries, belongs here; its body is ``loading/trans
 
 from __future__ import annotations
 
+from visitas_dagster.loading.ranges import rows_in
 from visitas_dagster.loading.transaction import Loaded, load_file
 from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
@@ -35,5 +36,6 @@ def _load(tools: RunTools, task: FileTask) -> Loaded:
         now=tools.ledger.now,
         today=tools.platform.today(),
         key=tools.platform.erasure_key,
+        held=rows_in(tools.platform.settings.memoria_mib),
         progress=lambda rows: observer.advance(task.archivo, rows),
     )

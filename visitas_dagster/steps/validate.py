@@ -16,7 +16,7 @@ from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.domain.report import BATCH_LINES, Batch, Slice, judge_together, open_report
 from visitas_dagster.domain.sampling import sample_report
 from visitas_dagster.loading.prepared import Prepared, prepare
-from visitas_dagster.loading.ranges import boundaries
+from visitas_dagster.loading.ranges import boundaries, rows_in
 from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
@@ -121,16 +121,16 @@ def _prepare(tools: RunTools, task: FileTask) -> Prepared:
         raise ValueError("the task was not downloaded")
     with disk_errors("validar"), task.staged.open("rb") as stream:
         report = open_report(stream, task.facts, tools.platform.settings.aliases)
-        return _write(report.batches(), task.staged, _cuts(task.staged, task.facts, report.layout))
+        return _write(report.batches(), task.staged, _cuts(tools, task.staged, task.facts, report.layout))
 
 
-def _cuts(staged: Path, facts: ContentFacts, layout: Layout) -> Sequence[str]:
+def _cuts(tools: RunTools, staged: Path, facts: ContentFacts, layout: Layout) -> Sequence[str]:
     """Where to cut a large file's visits, so that the load takes them in the order of their e-mails."""
     if facts.size <= SMALL_BYTES:
         return ()
     with staged.open("rb") as stream:
         sample = sample_report(stream, facts, layout)
-    return boundaries(sample.emails, sample.lines)
+    return boundaries(sample.emails, sample.lines, rows_in(tools.platform.settings.memoria_mib))
 
 
 def _write(batches: Iterable[Batch], staged: Path, cuts: Sequence[str] = ()) -> Prepared:

@@ -5,7 +5,6 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unittest import mock
 
 import pyarrow as pa
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from visitas_dagster.domain.arrivals import WORKING_SUFFIXES
 from visitas_dagster.domain.contract import VALID_SCHEMA
-from visitas_dagster.loading import ranges
 from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.ranges import Range, RangeFiles, boundaries, in_order
 
@@ -57,9 +55,9 @@ def test_every_visit_comes_once_in_the_order_of_its_email(
 ) -> None:
     delivered = [row for rows in batches for row in rows]
     mask = hidden if masked else None
-    with TemporaryDirectory() as folder, mock.patch.object(ranges, "RANGE_ROWS", held):
+    with TemporaryDirectory() as folder:
         pieces = stored_in(Path(folder), batches, sorted(set(cuts)))
-        groups = [list(group) for group in in_order(pieces, pieces[0].path, mask)]
+        groups = [list(group) for group in in_order(pieces, pieces[0].path, held, mask)]
         assert all(path.name.endswith(WORKING_SUFFIXES) for path in Path(folder).iterdir())
 
     assert sum(piece.rows for piece in pieces) == len(delivered)
@@ -78,13 +76,12 @@ def test_every_visit_comes_once_in_the_order_of_its_email(
         assert max(email.encode() for email in before) < min(email.encode() for email in after)
 
 
-def test_cuts_that_do_not_fit_the_file_are_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "RANGE_ROWS", 10)
+def test_cuts_that_do_not_fit_the_file_are_made_again(tmp_path: Path) -> None:
     rows = [(f"m{number:03}", datetime(2024, 1, 1)) for number in range(100)]
     pieces = stored_in(tmp_path, [rows[:50], rows[50:]], ["a", "b"])
     assert [piece.rows for piece in pieces] == [0, 0, 100]
 
-    groups = [list(group) for group in in_order(pieces, pieces[0].path)]
+    groups = [list(group) for group in in_order(pieces, pieces[0].path, 10)]
 
     assert [[table.num_rows for table in group] for group in groups] == [[0], [0], *[[10]] * 10]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -92,12 +89,11 @@ def test_cuts_that_do_not_fit_the_file_are_made_again(tmp_path: Path, monkeypatc
     ]
 
 
-def test_one_email_with_most_of_the_file_is_held_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranges, "RANGE_ROWS", 10)
+def test_one_email_with_most_of_the_file_is_held_in_parts(tmp_path: Path) -> None:
     rows = [("m", datetime(2024, 1, 1))] * 95
     (piece,) = stored_in(tmp_path, [rows[start : start + 10] for start in range(0, 95, 10)], [])
 
-    groups = [list(group) for group in in_order([piece], piece.path)]
+    groups = [list(group) for group in in_order([piece], piece.path, 10)]
 
     assert [[table.num_rows for table in group] for group in groups if group != [visits([])]] == [[20, 20, 20, 20, 15]]
 
@@ -112,11 +108,8 @@ def test_one_email_with_most_of_the_file_is_held_in_parts(tmp_path: Path, monkey
         (["a"] * 9, 40, ["a"]),
     ],
 )
-def test_a_file_is_cut_where_equal_parts_of_its_sample_end(
-    monkeypatch: pytest.MonkeyPatch, sample: list[str], rows: int, cuts: list[str]
-) -> None:
-    monkeypatch.setattr(ranges, "RANGE_ROWS", 4)
-    assert boundaries(sample, rows) == cuts
+def test_a_file_is_cut_where_equal_parts_of_its_sample_end(sample: list[str], rows: int, cuts: list[str]) -> None:
+    assert boundaries(sample, rows, 4) == cuts
 
 
 def test_the_next_item_is_made_while_one_is_used() -> None:
