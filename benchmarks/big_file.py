@@ -123,7 +123,7 @@ def measure_memory(servers: Servers, engine: str, sizes: list[int], show: Show) 
         run = _dispatch(servers, engine, records, bad_share=BAD_SHARE)
         show(
             Figure(
-                f"{engine}: {records:,} records, 1 % broken",
+                f"{engine}: {records:,} record{'' if records == 1 else 's'}, 1 % broken",
                 f"peak {run.peak_mib:.0f} MiB",
                 target=below(run.peak_mib, MEMORY_LIMIT_MIB, " MiB"),
                 note=f"{run.seconds:.1f} s",
@@ -167,7 +167,9 @@ def measure_profile(servers: Servers, engine: str, records: int, show: Show) -> 
     for what, seconds in _parts(found["seconds"], run.seconds):
         peak = found["peaks"].get(what.strip())
         note = f"peak {peak:.0f} MiB" if peak else ""
-        show(Figure(f"{engine}: {what}", f"{seconds:6.2f} s  {seconds / run.seconds:6.1%}", note=note))
+        show(
+            Figure(f"{engine}: {what.replace('  ', '– ')}", f"{seconds:.2f} s, {seconds / run.seconds:.1%}", note=note)
+        )
 
 
 def _parts(found: dict[str, float], whole: float) -> list[tuple[str, float]]:
