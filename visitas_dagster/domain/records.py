@@ -22,7 +22,7 @@ MAX_LINE_BYTES = 2**24 - 1
 MAX_BATCH_BYTES = 2**28
 """Largest ``batch_bytes``: three times as many bytes of text still fit Arrow's 32-bit string offsets."""
 
-_LF, _QUOTE, _COMMA, _NUL = 10, 34, 44, 0
+_NUL, _TAB, _LF, _SPACE, _QUOTE, _COMMA, _DASH = b'\0\t\n ",-'
 
 # Contract §1: a quote opens only at a field's first character, is closed on the same line, and a comma or the
 # end follows it. \A and \z instead of ^ and $, which also match beside a line feed.
@@ -194,16 +194,63 @@ class Split:
 
 def split_fields(lines: pa.StringArray, width: int) -> Split:
     """Split lines without NUL characters into `width` fields each."""
-    quoted = as_mask(pc.match_substring(lines, '"'))
-    separable, well_quoted = _separable(lines, quoted)
-    counts = pc.add(pc.count_substring(separable, ","), 1).to_numpy(zero_copy_only=False).astype(np.int64)
+    separable, well_quoted = _separable(lines, _have_quotes(lines))
+    text, bounds = text_bytes(separable), _bounds(separable)
+    commas = np.flatnonzero(text == _COMMA)
+    counts = np.diff(np.searchsorted(commas, bounds)) + 1
     good = well_quoted & (counts == width)
-    kept = separable if good.all() else separable.filter(pa.array(good))
-    values = pc.split_pattern(kept, ",").flatten()
-    starts = np.arange(len(kept), dtype=np.int64) * width
-    with_quotes = quoted[good]
-    columns = tuple(clean(_unquote_some(values.take(pa.array(starts + field)), with_quotes)) for field in range(width))
-    return Split(well_quoted, counts, np.flatnonzero(good), columns)
+    inner = commas[np.repeat(good, counts - 1)].reshape(np.count_nonzero(good), width - 1)
+    starts = np.column_stack([bounds[:-1][good], inner + 1])
+    ends = np.column_stack([inner, bounds[1:][good]])
+    return Split(well_quoted, counts, np.flatnonzero(good), tuple(_columns(text, starts, ends)))
+
+
+def _have_quotes(lines: pa.StringArray) -> Mask:
+    quotes = np.flatnonzero(text_bytes(lines) == _QUOTE)
+    return np.diff(np.searchsorted(quotes, _bounds(lines))) > 0
+
+
+def _bounds(lines: pa.StringArray) -> Rows:
+    """Return where each line begins in `text_bytes`, and where the last one ends."""
+    offsets = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
+    bounds: Rows = offsets.astype(np.int64) - offsets[0]
+    return bounds
+
+
+def _columns(text: npt.NDArray[np.uint8], starts: Rows, ends: Rows) -> Iterator[pa.StringArray]:
+    """Yield the values of each column as `clean` leaves them, untouched where there is nothing to trim or unquote.
+
+    Args:
+        text: bytes of the lines, commas inside quotes hidden.
+        starts, ends: where in the text each field lies, a row per record and a column per field.
+    """
+    records, width = starts.shape
+    lengths = ends - starts
+    # An empty field has no first and no last byte. What is found instead is masked, or leads to a needless `clean`.
+    padded = np.append(text, np.uint8(_NUL))
+    first, last = padded[starts], padded[ends - 1]
+    null = (lengths == 0) | ((lengths == 1) & (first == _DASH))
+    to_trim = np.any(_are_blank(first) | _are_blank(last), axis=0).tolist()
+    opened = (first == _QUOTE) & (lengths > 0)
+    pieces = _pieces(text, starts, ends)
+    for field in range(width):
+        places = np.arange(records, dtype=np.int64) * width + field
+        values = pieces.take(pa.array(2 * places, mask=null[:, field]))
+        quoted = opened[:, field]
+        if quoted.any():
+            values = pc.replace_with_mask(values, pa.array(quoted), _unquote(values.filter(pa.array(quoted))))
+        yield clean(values) if to_trim[field] or quoted.any() else values
+
+
+def _are_blank(characters: npt.NDArray[np.uint8]) -> Mask:
+    blank: Mask = (characters == _SPACE) | (characters == _TAB)
+    return blank
+
+
+def _pieces(text: npt.NDArray[np.uint8], starts: Rows, ends: Rows) -> pa.StringArray:
+    """Cut the text without copying it: each field, and after it what lies between it and the next one."""
+    offsets = np.column_stack([starts.ravel(), ends.ravel()]).astype(np.int32)
+    return pa.StringArray.from_buffers(max(offsets.size - 1, 0), pa.py_buffer(offsets), pa.py_buffer(text))
 
 
 def split_line(line: str) -> list[str] | None:
@@ -259,13 +306,6 @@ def _hide_commas(lines: pa.StringArray) -> pa.StringArray:
     offsets = np.zeros(len(lines) + 1, np.int32)
     np.cumsum(pc.binary_length(lines).to_numpy(), out=offsets[1:])
     return pa.StringArray.from_buffers(len(lines), pa.py_buffer(offsets), pa.py_buffer(hidden))
-
-
-def _unquote_some(values: pa.StringArray, which: Mask) -> pa.StringArray:
-    if not which.any():
-        return values
-    mask = pa.array(which)
-    return pc.replace_with_mask(values, mask, _unquote(values.filter(mask)))
 
 
 def _unquote(values: pa.StringArray) -> pa.StringArray:
