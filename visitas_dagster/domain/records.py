@@ -30,6 +30,9 @@ _FIELD = r'(?:"(?:[^"]|"")*"|[^",]*)'
 _WELL_QUOTED = rf"\A{_FIELD}(?:,{_FIELD})*\z"
 _BLANK = r"\A[ \t]*\z"
 
+# Places of a character take eight times their number in bytes; a line of 16 MiB may hold nothing else.
+_MANY = 2**20
+
 Mask = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
 
@@ -194,20 +197,24 @@ class Split:
 
 def split_fields(lines: pa.StringArray, width: int) -> Split:
     """Split lines without NUL characters into `width` fields each."""
-    separable, well_quoted = _separable(lines, _have_quotes(lines))
-    text, bounds = text_bytes(separable), _bounds(separable)
-    commas = np.flatnonzero(text == _COMMA)
-    counts = np.diff(np.searchsorted(commas, bounds)) + 1
+    separable, well_quoted = _separable(lines, _count(lines, _QUOTE) > 0)
+    counts = _count(separable, _COMMA) + 1
     good = well_quoted & (counts == width)
-    inner = commas[np.repeat(good, counts - 1)].reshape(np.count_nonzero(good), width - 1)
-    starts = np.column_stack([bounds[:-1][good], inner + 1])
-    ends = np.column_stack([inner, bounds[1:][good]])
+    kept = separable if good.all() else separable.filter(pa.array(good))
+    text, bounds = text_bytes(kept), _bounds(kept)
+    commas = np.flatnonzero(text == _COMMA).reshape(len(kept), width - 1)
+    starts = np.column_stack([bounds[:-1], commas + 1])
+    ends = np.column_stack([commas, bounds[1:]])
     return Split(well_quoted, counts, np.flatnonzero(good), tuple(_columns(text, starts, ends)))
 
 
-def _have_quotes(lines: pa.StringArray) -> Mask:
-    quotes = np.flatnonzero(text_bytes(lines) == _QUOTE)
-    return np.diff(np.searchsorted(quotes, _bounds(lines))) > 0
+def _count(lines: pa.StringArray, character: int) -> Rows:
+    """Count an ASCII character in each line."""
+    found = text_bytes(lines) == character
+    if np.count_nonzero(found) > _MANY:
+        counts: Rows = pc.count_substring(lines, chr(character)).to_numpy().astype(np.int64)
+        return counts
+    return np.diff(np.searchsorted(np.flatnonzero(found), _bounds(lines)))
 
 
 def _bounds(lines: pa.StringArray) -> Rows:

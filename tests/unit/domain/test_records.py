@@ -175,6 +175,18 @@ def test_fields_are_those_of_the_plain_splitter(lines: list[str], width: int) ->
 
 
 @UNHURRIED
+@given(st.lists(LINES, max_size=20), st.integers(1, 3), st.integers(0, 9))
+def test_lines_full_of_commas_or_quotes_are_split_alike(lines: list[str], width: int, many: int) -> None:
+    texts = pa.array(lines, pa.string())
+    usual = split_fields(texts, width)
+    with mock.patch.object(records, "_MANY", many):
+        crowded = split_fields(texts, width)
+
+    assert crowded.counts.tolist() == usual.counts.tolist()
+    assert crowded.columns == usual.columns
+
+
+@UNHURRIED
 @given(st.lists(LINES, min_size=3, max_size=20), st.integers(1, 3))
 def test_a_slice_of_lines_is_split_like_a_copy(lines: list[str], width: int) -> None:
     sliced = split_fields(pa.array(lines, pa.string())[1:-1], width)
