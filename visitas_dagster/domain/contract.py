@@ -148,7 +148,7 @@ def _is_date(values: pa.StringArray) -> pa.BooleanArray:
 
 
 def _is_integer(values: pa.StringArray) -> pa.BooleanArray:
-    digits = pc.match_substring_regex(values, r"\A[0-9]+\z")
+    digits = pc.ascii_is_decimal(values)
     significant = pc.ascii_ltrim(values, characters="0")
     length = pc.binary_length(significant)
     limit = str(MAX_INTEGER)
@@ -174,7 +174,8 @@ def parse_dates(values: pa.StringArray) -> tuple[Mask, npt.NDArray[np.datetime64
         moments, in seconds; NaT where the flag is false, as it is for nulls.
     """
     good = as_mask(pc.fill_null(pc.equal(pc.binary_length(values), 16), False))
-    digits = text_bytes(values.filter(pa.array(good))).reshape(-1, 16).astype(np.int64) - ord("0")
+    # A row per character: what is done below goes along the rows. Below "0" the bytes wrap round, far above 9.
+    digits = np.ascontiguousarray(text_bytes(values.filter(pa.array(good))).reshape(-1, 16).T) - np.uint8(ord("0"))
     day, month, year, hour, minute = (
         _number(digits, *places) for places in ((0, 1), (3, 4), (6, 7, 8, 9), (11, 12), (14, 15))
     )
@@ -191,20 +192,19 @@ def parse_dates(values: pa.StringArray) -> tuple[Mask, npt.NDArray[np.datetime64
     return good, moments
 
 
-def _number(digits: npt.NDArray[np.int64], *places: int) -> npt.NDArray[np.int64]:
-    number = np.zeros(len(digits), np.int64)
+def _number(digits: npt.NDArray[np.uint8], *places: int) -> npt.NDArray[np.int64]:
+    number = np.zeros(digits.shape[1], np.int64)
     for place in places:
-        number = number * 10 + digits[:, place]
+        number = number * 10 + digits[place]
     return number
 
 
-def _has_form(digits: npt.NDArray[np.int64]) -> Mask:
+def _has_form(digits: npt.NDArray[np.uint8]) -> Mask:
     separators = {2: "/", 5: "/", 10: " ", 13: ":"}
-    form = np.ones(len(digits), np.bool_)
-    for place in range(16):
-        column = digits[:, place]
+    form = np.ones(digits.shape[1], np.bool_)
+    for place, row in enumerate(digits):
         expected = separators.get(place)
-        form &= (column == ord(expected) - ord("0")) if expected else (column >= 0) & (column <= 9)
+        form &= (row == (ord(expected) - ord("0")) % 256) if expected else (row <= 9)
     return form
 
 
