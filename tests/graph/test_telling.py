@@ -3,6 +3,8 @@
 Which events are told is tested in ``test_graph.py``; how a batch is stored in ``test_event_log.py``.
 """
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -171,6 +173,44 @@ def test_what_has_waited_long_enough_is_told_though_the_op_does_nothing(
     assert result.success
     assert batches == [["a"], ["b"]]
     assert [event.partition for event in result.all_events if event.is_step_materialization] == ["a", "b"]
+
+
+def test_a_killed_op_has_told_all_but_what_was_still_waiting(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        stored = threading.Event()
+        store = HeldEventLog.store_event_batch
+
+        def spy(self: HeldEventLog, events: Sequence[dg.EventLogEntry]) -> None:
+            store(self, events)
+            if any(is_told(event) for event in events):
+                stored.set()
+
+        def work(teller: Teller) -> None:
+            monkeypatch.setattr(telling, "PATIENCE_S", 0.05)
+            teller.tell(made("a"))
+            stored.wait(60)
+            monkeypatch.setattr(telling, "PATIENCE_S", 3600)
+            tell_all(["b", "c"])(teller)
+            os.write(writer, teller.context.run_id.encode())
+            threading.Event().wait(60)
+
+        try:
+            monkeypatch.setattr(HeldEventLog, "store_event_batch", spy)
+            run(instance, work)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    run_id = os.read(reader, 100).decode()
+    os.kill(child, signal.SIGKILL)
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+    os.close(reader)
+    assert log_of(instance, run_id) == ["a"]
+    result = run(instance, tell_all(["d"]))
+    assert log_of(instance, result.run_id) == ["d"]
 
 
 def test_an_event_that_cannot_be_told_costs_a_warning_that_names_its_file(
