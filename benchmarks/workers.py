@@ -5,11 +5,13 @@ Processes side by side belong here; one process over many files does not.
 
 from __future__ import annotations
 
-import statistics
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
+import psutil
 from sqlalchemy import text
 
 from benchmarks.files import write_small_reports
@@ -20,6 +22,7 @@ from visitas_dagster.domain.states import Estado
 from visitas_dagster.resources.platform import Platform
 
 AGAINST_ONE = 1.6
+_LOADED = re.compile(rf"^report_\d+\.txt {Estado.COMPLETADO.value}$", re.MULTILINE)
 
 
 class NotAllLoaded(RuntimeError):
@@ -32,13 +35,26 @@ class Shared:
 
     Attributes:
         seconds: until the last one ended.
-        server: the database server's processor seconds meanwhile.
-        deadlocks: those that the server counted meanwhile.
+        ours: the processes' processor seconds.
+        server: the database server's.
+        waiting: share of the machine's processors that waited for the disk.
+        fewest: files that the process which loaded the fewest loaded.
+        deadlocks: those that the server counted.
     """
 
     seconds: float
+    ours: float
     server: float
+    waiting: float
+    fewest: int
     deadlocks: int
+
+    def processors(self) -> str:
+        """Say what kept the processors busy: 1 is one of them all the time."""
+        return (
+            f"ours {self.ours / self.seconds:.2f}, the database server's {self.server / self.seconds:.2f}, "
+            f"waiting for the disk {self.waiting:.0%}"
+        )
 
 
 def measure_workers(servers: Servers, engine: str, files: int, records: int, pairs: int, show: Show) -> None:
@@ -56,32 +72,42 @@ def measure_workers(servers: Servers, engine: str, files: int, records: int, pai
             _rate(files, ones),
             ratio,
             at_least(ratio, AGAINST_ONE),
-            f"one's seconds over those of two ({spread([run.seconds for run in twos])}); the database server takes "
-            f"{_share(twos)} of a processor, with one process {_share(ones)}; deadlocks "
-            f"{sum(run.deadlocks for run in twos)}; every file {Estado.COMPLETADO.value}",
+            f"processors with two: {_median(twos).processors()}; with one: {_median(ones).processors()}; "
+            f"the slower of the two loaded {min(run.fewest for run in twos)} files at the least; "
+            f"deadlocks {sum(run.deadlocks for run in twos)}; every file {Estado.COMPLETADO.value}",
         )
     )
 
 
 def _rate(files: int, runs: list[Shared]) -> str:
-    return f"{files / statistics.median(run.seconds for run in runs) * 60:,.0f} files/minute"
+    return spread([files / run.seconds * 60 for run in runs], "files/minute")
 
 
-def _share(runs: list[Shared]) -> str:
-    return f"{statistics.median(run.server / run.seconds for run in runs):.2f}"
+def _median(runs: list[Shared]) -> Shared:
+    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
 
 
 def _run(servers: Servers, engine: str, processes: int, files: int, records: int) -> Shared:
     with installation(servers.sftp, servers.database(engine)) as place:
         write_small_reports(place.folder, files, records)
         server, deadlocks = servers.cpu_seconds(engine), servers.deadlocks(engine)
-        begin = time.perf_counter()
+        machine, begin = psutil.cpu_times(), time.perf_counter()
         with ThreadPoolExecutor(processes) as pool:
-            list(pool.map(lambda _: place.visitas("dispatch"), range(processes)))
-        seconds = time.perf_counter() - begin
-        found = Shared(seconds, servers.cpu_seconds(engine) - server, servers.deadlocks(engine) - deadlocks)
+            runs = list(pool.map(lambda _: place.visitas("dispatch"), range(processes)))
+        found = Shared(
+            time.perf_counter() - begin,
+            sum(run.cpu_seconds for run in runs),
+            servers.cpu_seconds(engine) - server,
+            _waiting(machine, psutil.cpu_times()),
+            min(len(_LOADED.findall(run.output)) for run in runs),
+            servers.deadlocks(engine) - deadlocks,
+        )
         _require_all(place, files)
         return found
+
+
+def _waiting(before: Any, after: Any) -> float:
+    return float((after.iowait - before.iowait) / (sum(after) - sum(before)))
 
 
 def _require_all(place: Installation, files: int) -> None:
