@@ -23,7 +23,8 @@ from tests.support.passes import RunningClock, whole_pass
 from tests.support.pipeline import SteppingClock, settings_for
 from tests.support.warm import WarmProgram
 from visitas_dagster import dispatch
-from visitas_dagster.cli.console import Watch, output
+from visitas_dagster.cli.console import output
+from visitas_dagster.cli.progress import Watch
 from visitas_dagster.domain.arrivals import Listed, Observation
 from visitas_dagster.instance import open_instance
 from visitas_dagster.loading import transaction

@@ -15,7 +15,8 @@ import pytest
 from tests.support.command import Visitas
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report, settings_for, sha256
-from visitas_dagster.cli.console import Watch, output
+from visitas_dagster.cli.console import output
+from visitas_dagster.cli.progress import Watch
 from visitas_dagster.dispatch import Outcome, Passes
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
 from visitas_dagster.domain.states import Estado

@@ -204,4 +204,7 @@ def main() -> None:
         # A terminal that knows no Spanish letters shows a sign in their place.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a stream of text, as every program's
     notices_to_stderr()
+    # paramiko brings it in, half of its own start-up, for a rule of OpenSSH's configuration files that is not read
+    # here, and does without where it is missing.
+    sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # how Python marks a module that is not to be had
     sys.exit(exit_code(lambda: app(prog_name="visitas", standalone_mode=False)))

@@ -11,8 +11,9 @@ from datetime import date
 from rich.console import Console
 from rich.text import Text
 
-from visitas_dagster.cli.console import Watch, counted, number, output, text
+from visitas_dagster.cli.console import counted, number, output, text
 from visitas_dagster.cli.ending import Interrupted
+from visitas_dagster.cli.progress import Watch
 from visitas_dagster.closing.close import Closed, Step, close_days
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from visitas_dagster.cli.console import Watch, counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
 from visitas_dagster.cli.ending import Interrupted
+from visitas_dagster.cli.progress import Watch
 from visitas_dagster.cli.release import operator
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from visitas_dagster.cli.console import Watch, counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
+from visitas_dagster.cli.progress import Watch
 
 
 def plain() -> tuple[Console, io.StringIO]:
