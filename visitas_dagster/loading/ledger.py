@@ -29,6 +29,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.exc import IntegrityError
 
 from visitas_dagster.domain.arrivals import Listed, is_unremoved
 from visitas_dagster.domain.content import ContentFacts
@@ -244,6 +245,8 @@ class Ledger:
         """
         content = {"sha256": facts.sha256, "bytes": facts.size, "codificacion": facts.encoding}
         with writing(self.engine) as connection:
+            if entry.sha256 is None and _is_named(connection, entry, content):
+                return replace(entry, sha256=facts.sha256)
             rows = {
                 row["id"]: row
                 for row in connection.execute(
@@ -481,6 +484,23 @@ def _delivery(listed: Listed | None) -> dict[str, Any]:
 
 def _is_known(connection: Connection, archivo: str) -> bool:
     return connection.execute(select(ledger.c.id).where(ledger.c.archivo == archivo).limit(1)).first() is not None
+
+
+def _is_named(connection: Connection, entry: Entry, content: dict[str, Any]) -> bool:
+    """Write the content on the row that this run opened for it; False where it is not as plain as that.
+
+    The key of name and content tells that the name had these bytes before: nearly all have not, and are not asked.
+    """
+    try:
+        named = connection.execute(
+            update(ledger)
+            .where(ledger.c.id == entry.id, ledger.c.run_id == entry.run_id, ledger.c.sha256.is_(None))
+            .values(**content)
+        )
+    except IntegrityError:
+        # It undoes its own statement only, as in the load.
+        return False
+    return named.rowcount == 1
 
 
 def _open_row(connection: Connection, archivo: str) -> RowMapping | None:

@@ -21,7 +21,6 @@ from paramiko.sftp import (
     CMD_READ,
     CMD_STATUS,
     SFTP_FLAG_READ,
-    SFTPError,
     int64,
 )
 from paramiko.sftp_attr import SFTPAttributes
@@ -92,6 +91,8 @@ def read_pieces(sftp: paramiko.SFTPClient, handle: object, size: int) -> Iterato
             _raise_refusal(sftp, kind, answer)
             return
         piece = answer.get_string()
+        if not piece:
+            return
         yield piece
         if len(piece) < length and offset + len(piece) != size:
             # A server may give less than was asked for: what is missing comes next.
@@ -148,7 +149,7 @@ def _all_at_once(sftp: paramiko.SFTPClient, requests: Sequence[tuple[Any, ...]])
 def _raise_refusal(sftp: paramiko.SFTPClient, kind: int, answer: Message) -> None:
     """Raise what the server says instead of bytes; that the file ends here is no refusal."""
     if kind != CMD_STATUS:
-        raise SFTPError("an answer of another kind than was asked for")
+        raise paramiko.SSHException("an answer of another kind than was asked for")
     try:
         sftp._convert_status(answer)  # type: ignore[attr-defined]
     except EOFError:

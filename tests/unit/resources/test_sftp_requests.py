@@ -167,3 +167,12 @@ def test_the_last_bytes_are_read_and_every_file_closed() -> None:
     assert server.opened == set()
     assert (server.asked.count(CMD_OPEN), server.asked.count(CMD_CLOSE)) == (121, 120)
     assert server.most <= 50
+
+
+def test_no_bytes_are_an_end_and_another_kind_of_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({"a": b"x"})
+    monkeypatch.setattr(server, "_read", lambda *arguments: told(CMD_DATA, lambda message: message.add_string("")))
+    assert list(read_pieces(server.client, b"a", 1)) == []
+    monkeypatch.setattr(server, "_read", lambda *arguments: told(CMD_HANDLE, lambda message: message.add_string("h")))
+    with pytest.raises(paramiko.SSHException):
+        list(read_pieces(server.client, b"a", 1))
