@@ -5,6 +5,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pandas as pd
 import pandera.pandas as pap
 import pyarrow as pa
 import pytest
@@ -99,15 +100,34 @@ def test_good_records_break_nothing() -> None:
     assert broken() == []
 
 
+def test_the_schema_as_a_whole_rejects_the_same_records() -> None:
+    table = values({}, {"email": None}, {"opens": "x", "fecha_envio": None}, {}, {"email": "x"})
+    numbers = np.arange(5, 15, 2)
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype).set_index(pd.Index(numbers, name="linea"))
+    with pytest.raises(pap.errors.SchemaErrors) as raised:
+        SCHEMA.validate(frame, lazy=True)
+    cases = raised.value.failure_cases[["index", "column", "check"]].to_numpy(object).tolist()
+
+    found = broken_rules(table, numbers)
+    expected = [
+        [numbers[row], RULES[rule].field, RULES[rule].rule.code]
+        for row, rule in zip(found.rows, found.rules, strict=True)
+    ]
+    assert sorted(cases) == sorted(expected)
+    assert len(cases) == 4
+
+
 def test_the_environment_cannot_switch_the_rules_off() -> None:
     with config_context(validation_enabled=False):
         assert broken({"email": None}) == [(0, "EMAIL_NULO", "email")]
+        with pytest.raises(pap.errors.SchemaErrors):
+            broken_rules(values({}).drop_columns(["ips"]), np.arange(1))
 
 
 def test_a_check_that_cannot_run_is_no_reject() -> None:
     with (
         mock.patch.object(contract, "as_mask", side_effect=RuntimeError("roto")),
-        pytest.raises(pap.errors.SchemaErrors),
+        pytest.raises(RuntimeError, match="roto"),
     ):
         broken({})
 
