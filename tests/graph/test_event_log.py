@@ -245,6 +245,10 @@ def rows(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     for path in sorted(folder.glob("*.db")):
         connection = sqlite3.connect(path)
         connection.row_factory = sqlite3.Row
+        found[path.name, "sqlite_master"] = [
+            dict(row) for row in connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name")
+        ]
+        found[path.name, "journal_mode"] = [dict(row) for row in connection.execute("PRAGMA journal_mode")]
         for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             found[path.name, table] = [
                 {name: value for name, value in dict(row).items() if name not in _WHEN_WRITTEN}
@@ -294,6 +298,7 @@ def test_a_batch_leaves_the_rows_that_dagsters_own_storage_leaves_one_by_one(
     for batch in in_batches(events, size):
         held.store_event_batch(batch)
     held.dispose()
+    assert all(path.name.endswith(".db") for path in (tmp_path / "held").iterdir())
     found = rows(tmp_path / "held")
     assert found == rows(tmp_path / "plain")
     assert len(found["index.db", "asset_keys"]) == 3
@@ -368,3 +373,43 @@ def test_the_process_is_left_as_it_was(home: Path, tmp_path: Path, monkeypatch: 
     with open_instance(settings_for("sqlite://", {}, tmp_path, dagster_home=home), captures_output=False):
         assert os.environ[BATCH_SIZE] == "500"
     assert BATCH_SIZE not in os.environ
+
+
+@pytest.mark.parametrize("refuses", ["link", "write"])
+def test_where_a_runs_file_cannot_be_copied_it_is_made_as_dagster_does(
+    refuses: str, told: list[dg.EventLogEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(1, "no")
+
+    held = HeldEventLog(str(tmp_path / "held"))
+    if refuses == "link":
+        monkeypatch.setattr(os, "link", refuse)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", refuse)
+    held.store_event_batch(told)
+    held.dispose()
+    assert all(path.name.endswith(".db") for path in (tmp_path / "held").iterdir())
+    found = rows(tmp_path / "held")
+    assert sum(len(found[name, table]) for name, table in found if name != "index.db" and table == "event_logs") == len(
+        told
+    )
+
+
+def test_a_file_that_another_process_made_meanwhile_is_kept(
+    told: list[dg.EventLogEntry], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = HeldEventLog(str(tmp_path / "held"))
+    other = SqliteEventLogStorage(str(tmp_path / "held"))
+    run_id = told[0].run_id
+    of_run = [entry for entry in told if entry.run_id == run_id]
+    link = os.link
+
+    def late(source: Path, target: Path) -> None:
+        other.store_event(of_run[0])
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", late)
+    held.store_event_batch(of_run[1:])
+    held.dispose()
+    assert len(rows(tmp_path / "held")[f"{run_id}.db", "event_logs"]) == len(of_run)
