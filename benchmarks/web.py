@@ -72,7 +72,8 @@ def browser_page() -> Iterator[Page]:
 
 
 def seconds_until(page: Page, address: str, *shown: str | re.Pattern[str]) -> float:
-    """Go to an address; return the seconds until all of these texts are seen."""
+    """Wait for the page before to be answered, go to an address; return the seconds until all these texts are seen."""
+    page.wait_for_load_state("networkidle", timeout=_PAGE_S * 1000)
     begin = time.perf_counter()
     page.goto(address, timeout=_PAGE_S * 1000)
     for text in shown:
