@@ -6,7 +6,7 @@ Filling ledger, visits and visitors as loads would have left them belongs here; 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import numpy as np
@@ -14,12 +14,14 @@ import pyarrow as pa
 from sqlalchemy import Engine, Table, insert, text
 
 from benchmarks.files import addresses
+from visitas_dagster.closing.journal import DONE
 from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import (
     bitacora_control,
     bitacora_intentos,
+    cierres,
     contenidos_cargados,
     estadisticas,
     visitantes,
@@ -28,27 +30,48 @@ from visitas_dagster.loading.visitors import VisitorTables
 from visitas_dagster.loading.writers import LoadDataWriter
 from visitas_dagster.resources.platform import Platform
 
-_BEGIN: Final = datetime(2012, 1, 1)
-_EVERY: Final = timedelta(hours=1)
+_DAYS: Final = 100
+"""Days back to the first file, and to the first close."""
 _INSERTED = 5000
 _RUN = "00000000-0000-4000-8000-000000000000"
 
 
 def remember_files(engine: Engine, files: int, records: int, *, first: int = 1) -> None:
     """Write so many loaded files, ``report_<first>.txt`` onwards, into the empty ledger; keys begin at 1."""
+    _remember_closes(engine)
+    begins = _moments(files)
     for start in range(0, files, _INSERTED):
         entries = range(start + 1, min(start + _INSERTED, files) + 1)
         with engine.begin() as connection:
             connection.execute(
-                insert(bitacora_control), [_entry(entry, first + entry - 1, records) for entry in entries]
+                insert(bitacora_control),
+                [_entry(entry, first + entry - 1, records, begins[entry - 1]) for entry in entries],
             )
             connection.execute(insert(contenidos_cargados), [_content(entry) for entry in entries])
-            connection.execute(insert(bitacora_intentos), [_attempt(entry) for entry in entries])
+            connection.execute(insert(bitacora_intentos), [_attempt(entry, begins[entry - 1]) for entry in entries])
     analyze(engine, bitacora_control, contenidos_cargados, bitacora_intentos)
 
 
-def _entry(entry: int, number: int, records: int) -> dict[str, object]:
-    begin = _BEGIN + _EVERY * entry
+def _moments(files: int) -> list[datetime]:
+    """Return when each file came, naive UTC: evenly, the last one an hour ago."""
+    last = datetime.now(UTC).replace(tzinfo=None, microsecond=0) - timedelta(hours=1)
+    return [last - timedelta(days=_DAYS) * ((files - entry) / files) for entry in range(1, files + 1)]
+
+
+def _remember_closes(engine: Engine) -> None:
+    """Write that every day was closed in the night after it."""
+    today = datetime.now(UTC).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    days = [today - timedelta(days=number) for number in range(1, _DAYS + 2)]
+    with engine.begin() as connection:
+        connection.execute(insert(cierres), [_close(day) for day in days])
+
+
+def _close(day: datetime) -> dict[str, object]:
+    begin = day + timedelta(days=1, hours=12)
+    return {"fecha": day.date(), "estado": DONE, "intentos": 1, "inicio": begin, "fin": begin + timedelta(minutes=1)}
+
+
+def _entry(entry: int, number: int, records: int, begin: datetime) -> dict[str, object]:
     return {
         "id": entry,
         "archivo": f"report_{number}.txt",
@@ -75,8 +98,7 @@ def _content(entry: int) -> dict[str, object]:
     return {"sha256": f"{entry:064x}", "archivo_id": entry}
 
 
-def _attempt(entry: int) -> dict[str, object]:
-    begin = _BEGIN + _EVERY * entry
+def _attempt(entry: int, begin: datetime) -> dict[str, object]:
     return {
         "archivo_id": entry,
         "run_id": _RUN,
@@ -109,20 +131,21 @@ def remember_visits(platform: Platform, files: int, records: int, visitors: int)
 
 def _visits(files: int, records: int, visitors: int) -> Iterator[pa.Table]:
     """Yield the visits, some hundred files at a time."""
+    begins = np.array(_moments(files), "datetime64[s]")
     drawn = np.random.default_rng(0).permutation(np.arange(records, dtype=np.int64) % visitors)
     each = records // files
     together = max(1, 250_000 // each)
     for start in range(0, files, together):
         numbers = drawn[start * each : min(start + together, files) * each]
         entries = start + 1 + np.arange(len(numbers)) // each
-        sent = np.datetime64(_BEGIN, "s") + entries * np.timedelta64(_EVERY)
+        sent = begins[entries - 1]
         zeros = pa.array(np.zeros(len(numbers), np.int64))
         yield pa.table(
             {
                 "archivo_id": pa.array(entries),
                 "linea": pa.array(2 + np.arange(len(numbers)) % each),
                 "email": addresses(numbers, visitors),
-                "fecha_envio": pa.array(sent.astype("datetime64[s]")),
+                "fecha_envio": pa.array(sent),
                 "opens": zeros,
                 "opens_virales": zeros,
                 "clicks": zeros,
@@ -137,7 +160,7 @@ def _add_up(platform: Platform) -> None:
         VisitorTables.create_temporary(connection, dialect)
         connection.commit()
         with connection.begin():
-            tables = VisitorTables(connection, dialect, _BEGIN)
+            tables = VisitorTables(connection, dialect, platform.now())
             period = tables.turn_period(platform.today(), alone=True)
             tables.empty_batch()
             connection.execute(text("INSERT INTO lote_correos SELECT DISTINCT email FROM estadisticas ORDER BY email"))
