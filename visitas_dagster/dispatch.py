@@ -11,25 +11,19 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
-from uuid import uuid4
 
 import dagster as dg
-from dagster._core.errors import DagsterExecutionInterruptedError
 from sqlalchemy import RowMapping
 
 from visitas_dagster.alerts.watch import watch_server
-from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
 from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
-from visitas_dagster.jobs import JOB
 from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
-from visitas_dagster.processing import build_processing
-from visitas_dagster.resources.folders import RunFolder
 from visitas_dagster.resources.platform import Observer, Platform
-from visitas_dagster.sensors.arrivals import run_tags
+from visitas_dagster.runs import Crew, Here, Run, execute_all
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.steps.arrivals import away, look, owed
 from visitas_dagster.steps.task import Source
@@ -109,16 +103,20 @@ class _Recorder:
 
 
 class Passes:
-    """Runs passes over one open platform, in this process, recorded in one Dagster instance."""
+    """Runs passes over one open platform, recorded in one Dagster instance."""
 
-    def __init__(self, platform: Platform, instance: dg.DagsterInstance, observer: PassObserver) -> None:
+    def __init__(
+        self, platform: Platform, instance: dg.DagsterInstance, observer: PassObserver, crew: Crew | None = None
+    ) -> None:
         """Remember them.
 
         Args:
             platform: the open parts, for listing and asking; the runs get its settings and its clock.
             instance: where the runs are recorded: the web UI's own.
             observer: is told of everything.
+            crew: the processes to use, this one alone by default; the others go by the machine's clock.
         """
+        self._crew = crew or Crew()
         self._platform = platform
         self._instance = instance
         self._recorder = _Recorder(observer)
@@ -232,16 +230,9 @@ class Passes:
         plans = [(plan, source) for source, names in groups for plan in self._plan(names)]
         self._observer.planned(sum(len(names) for _, names in groups), len(plans))
         log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(plans)}")
-        if not plans:
-            return
-        definitions = build_processing(self._platform.settings, clock=self._platform.clock, observer=self._recorder)
-        job = definitions.resolve_job_def(JOB)
-        for plan, source in plans:
-            run_id = str(uuid4())
-            # Held from before Dagster knows of the run until after it knows how the run ended: whenever this
-            # process dies in between, the folder tells the next pass.
-            with RunFolder(self._platform.folders, run_id):
-                _execute(job, self._instance, run_id, _tags(plan, source, version))
+        if plans:
+            here = Here(self._platform.settings, self._platform.clock, self._recorder, self._instance)
+            execute_all([Run(plan, source, version) for plan, source in plans], here, self._recorder, self._crew)
 
     def _plan(self, names: list[str]) -> list[RunPlan]:
         """Register the partitions and group them into runs, in the order of the partitions."""
@@ -272,32 +263,6 @@ class Passes:
 
 def _all(observed: dict[str, Observation]) -> list[Listed]:
     return [seen.listed for seen in observed.values()]
-
-
-def _tags(plan: RunPlan, source: Source, version: str | None) -> dict[str, str]:
-    # The pass itself repeats what is to be repeated: without it nobody waits for the outcome.
-    tags = {**run_tags(plan, uuid4().hex[:12], source), "dagster/max_retries": "0"}
-    return tags if version is None else {**tags, VERSION_TAG: version}
-
-
-def _execute(job: dg.JobDefinition, instance: dg.DagsterInstance, run_id: str, tags: dict[str, str]) -> None:
-    """Execute one run in this process; its events go to the instance, its console stays quiet.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C. Without `raise_on_error` Dagster would note it as that run's failure and go on.
-    """
-    try:
-        job.execute_in_process(
-            instance=instance,
-            run_id=run_id,
-            tags=tags,
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
-    except DagsterExecutionInterruptedError:
-        raise KeyboardInterrupt from None
-    except Exception as error:
-        # The run stands in the instance as failed, with its reason, and each file's outcome was told by its op.
-        log.debug("the run failed", exc_info=error)
 
 
 def _counts(row: RowMapping | None, estado: str) -> tuple[int | None, int | None]:

@@ -155,7 +155,7 @@ def test_a_visitor_without_a_visit_left_has_no_row(pipeline: Pipeline) -> None:
 def test_visitors_that_do_not_fit_in_memory_are_counted_in_parts(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, rows_at_once: int
 ) -> None:
-    monkeypatch.setattr("visitas_dagster.loading.ranges.RANGE_ROWS", rows_at_once)
+    monkeypatch.setattr("visitas_dagster.steps.load.rows_in", lambda memory_mib: rows_at_once)
     monkeypatch.setattr("visitas_dagster.steps.validate.open_report", partial(open_report, batch_bytes=40))
     lines = [record(email, f"0{number}/03/2024 10:00") for number in (2, 1, 3) for email in (ANA, LUIS, EVA)]
     task = take(pipeline, "report_1.txt", report(*lines))

@@ -66,6 +66,7 @@ def test_the_defaults_are_the_contracts(tmp_path: Path) -> None:
         ("VISITAS_CONEXIONES_DB", "2", "conexiones_db", 2),
         ("VISITAS_CONEXIONES_SFTP", "2", "conexiones_sftp", 2),
         ("VISITAS_ARCHIVOS_POR_CORRIDA", "10", "archivos_por_corrida", 10),
+        ("VISITAS_PROCESOS", "1", "procesos", 1),
         ("VISITAS_MEMORIA_MIB", "1024", "memoria_mib", 1024),
         ("VISITAS_INTERVALO_SENSOR_S", "60", "intervalo_sensor_s", 60),
         ("VISITAS_ZONA_HORARIA", "Europe/Madrid", "zona_horaria", "Europe/Madrid"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
-from visitas_dagster.cli.ending import Interrupted
+from visitas_dagster.cli.ending import Interrupted, notices_to_stderr
 from visitas_dagster.cli.progress import Watch
 from visitas_dagster.cli.release import operator
 from visitas_dagster.domain.failures import UsageError
@@ -61,11 +61,13 @@ def _ready() -> Iterator[Platform]:
 def _pass(platform: Platform, work: Callable[[Passes], PassResult]) -> bool:
     from visitas_dagster.dispatch import Passes
     from visitas_dagster.instance import open_instance
+    from visitas_dagster.runs import Crew
 
     console = output()
     try:
         with open_instance(platform.settings, captures_output=False) as instance, Watch(console) as watch:
-            result = work(Passes(platform, instance, watch))
+            crew = Crew(platform.settings.procesos, notices_to_stderr)
+            result = work(Passes(platform, instance, watch, crew))
     except KeyboardInterrupt:
         raise Interrupted("interrumpido", "nada se perdió: la siguiente pasada termina lo que quedó a medias") from None
     _show(console, result)
