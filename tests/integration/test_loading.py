@@ -445,7 +445,7 @@ def test_rows_that_stand_for_a_file_before_its_load_are_never_complete(pipeline:
     stray = {"archivo_id": task.entry.id, "linea": 9, "tipo_error": "COMILLAS", "detalle": [], "fila_original": "x"}
     with tools.platform.engine.begin() as connection:
         connection.execute(sa.insert(tables.errores).values(**stray))
-    with pytest.raises(PermanentFailure, match="no cuadra: errores tiene ya filas de report_1.txt"):
+    with pytest.raises(PermanentFailure, match=r"no cuadra: errores tiene ya filas de report_1\.txt"):
         load_now(tools, task)
     assert pipeline.rows(tables.estadisticas) == []
     assert pipeline.states() == [("report_1.txt", "EN_PROCESO", True)]
