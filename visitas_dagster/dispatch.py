@@ -16,6 +16,7 @@ import dagster as dg
 from sqlalchemy import RowMapping
 
 from visitas_dagster.alerts.watch import watch_server
+from visitas_dagster.crew import Crew
 from visitas_dagster.domain.arrivals import Listed, Observation, RunPlan, plan_runs, settled
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
@@ -23,7 +24,7 @@ from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
 from visitas_dagster.loading.history import History
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.platform import Observer, Platform
-from visitas_dagster.runs import Crew, Here, Run, execute_all
+from visitas_dagster.runs import Here, Run, execute_all
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.steps.arrivals import away, look, owed
 from visitas_dagster.steps.task import Source
@@ -116,7 +117,7 @@ class Passes:
             observer: is told of everything.
             crew: the processes to use, this one alone by default; the others go by the machine's clock.
         """
-        self._crew = crew or Crew()
+        self._crew = crew or Crew(platform.settings)
         self._platform = platform
         self._instance = instance
         self._recorder = _Recorder(observer)

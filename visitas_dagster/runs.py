@@ -6,12 +6,9 @@ Sharing runs out and hearing how they came along belongs here; which files a run
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
-import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from threading import Thread
@@ -21,6 +18,7 @@ import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from visitas_dagster.assets.walk import VERSION_TAG
+from visitas_dagster.crew import Crew, Other
 from visitas_dagster.domain.arrivals import RunPlan
 from visitas_dagster.instance import open_instance
 from visitas_dagster.jobs import JOB
@@ -32,11 +30,6 @@ from visitas_dagster.settings import Settings
 from visitas_dagster.steps.task import Source
 
 log = logging.getLogger("visitas.pasada")
-
-WORTH = 3
-"""Runs to each process: with fewer, starting another one, about 3 s of a processor, costs more than it saves."""
-
-_PATIENCE_S = 30
 
 
 @dataclass(frozen=True)
@@ -101,23 +94,6 @@ class Here:
                 log.debug("the run failed", exc_info=error)
 
 
-@dataclass(frozen=True)
-class Crew:
-    """The processes that a pass may use.
-
-    Attributes:
-        processes: how many, this one included.
-        begin: called first in each further one, a function of a module; for what goes to its stderr.
-    """
-
-    processes: int = 1
-    begin: Callable[[], None] | None = None
-
-    def size(self, runs: int) -> int:
-        """How many further processes so many runs are worth."""
-        return max(0, min(self.processes, os.cpu_count() or 1, runs // WORTH) - 1)
-
-
 def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew) -> None:
     """Execute runs, each by whichever process is free; return when all have ended.
 
@@ -131,90 +107,67 @@ def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew)
         KeyboardInterrupt: Ctrl-C, once the other processes have ended too.
     """
     waiting = deque(runs)
-
-    def take() -> Run | None:
-        with suppress(IndexError):
-            return waiting.popleft()
-        return None
-
-    with _beside(crew.size(len(runs)), here.settings, take, observer, crew.begin):
-        try:
-            while (run := take()) is not None:
-                here.execute(run)
-        finally:
-            # After Ctrl-C nobody begins another one.
-            waiting.clear()
-
-
-@contextmanager
-def _beside(
-    count: int,
-    settings: Settings,
-    take: Callable[[], Run | None],
-    observer: Observer,
-    begin: Callable[[], None] | None,
-) -> Iterator[None]:
-    """Keep so many further processes busy; wait for them at the end, and end them where this one is interrupted."""
-    others = [_Other(settings, take, observer, begin) for _ in range(count)]
+    crew.hire(len(runs))
+    shares = [_Share(other, waiting, observer) for other in crew.others]
     try:
-        yield
-        for other in others:
-            other.wait()
+        for run in _taken(waiting):
+            here.execute(run)
+        for share in shares:
+            share.wait()
     except BaseException:
-        for other in others:
-            other.interrupt()
+        # Nobody begins another one.
+        waiting.clear()
+        crew.interrupt()
         raise
 
 
-class _Other:
-    """Another process that executes runs, and the thread of this one that hands them over."""
+def _taken(waiting: deque[Run]) -> Iterator[Run]:
+    """Yield what nobody else has taken yet."""
+    while True:
+        try:
+            run = waiting.popleft()
+        except IndexError:
+            return
+        yield run
 
-    def __init__(
-        self,
-        settings: Settings,
-        take: Callable[[], Run | None],
-        observer: Observer,
-        begin: Callable[[], None] | None,
-    ) -> None:
-        self._take = take
+
+class _Share:
+    """The runs that another process executes, and the thread of this one that hands them over."""
+
+    def __init__(self, other: Other, waiting: deque[Run], observer: Observer) -> None:
+        self._other = other
+        self._waiting = waiting
         self._observer = observer
         self._lost = False
-        # A new interpreter: this one has threads and connections, which a fork would share.
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(settings, theirs, begin), name="visitas-corridas")
-        with _interrupts_held():
-            self._process.start()
-        theirs.close()
-        self._thread = Thread(target=self._serve, name="visitas-corridas", daemon=True)
+        self._thread = Thread(target=self._hand_over, name="visitas-corridas", daemon=True)
         self._thread.start()
 
+    def _hand_over(self) -> None:
+        try:
+            for run in _taken(self._waiting):
+                for told in self._other.execute(run):
+                    self._observer.done(*told)
+        except (EOFError, OSError):
+            self._lost = True
+
     def wait(self) -> None:
-        """Wait for its end; warn where it came too early."""
+        """Wait until there is no more; warn where the process ended before."""
         self._thread.join()
-        self._process.join()
         if self._lost:
             log.warning("un proceso de esta pasada terminó antes de tiempo; la siguiente pasada toma lo que dejó")
 
-    def interrupt(self) -> None:
-        """End it as Ctrl-C does: what it leaves half done the next pass finishes."""
-        with suppress(ProcessLookupError, TypeError):
-            os.kill(self._process.pid, signal.SIGINT)  # type: ignore[arg-type]  # None, once it is closed
-        self._process.join(_PATIENCE_S)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
-        self._thread.join()
 
-    def _serve(self) -> None:
-        try:
-            while (run := self._take()) is not None:
-                self._connection.send(run)
-                while (told := self._connection.recv()) is not None:
-                    self._observer.done(*told)
-            self._connection.send(None)
-        except (EOFError, OSError):
-            self._lost = True
+def serve(settings: Settings, connection: Connection) -> None:
+    """Execute the runs that come down the pipe, until None: the other process's side.
+
+    Raises:
+        EOFError: nobody is at its other end any more.
+    """
+    with open_instance(settings, captures_output=False) as instance:
+        here = Here(settings, system_clock, _Telling(connection), instance)
+        while (run := connection.recv()) is not None:
+            here.execute(run)
+            connection.send(None)
 
 
 class _Telling(Silent):
@@ -227,26 +180,3 @@ class _Telling(Silent):
         # Where that process is gone nobody listens, and the run goes on to its end.
         with suppress(OSError):
             self._connection.send((archivo, estado, detail))
-
-
-def _work(settings: Settings, connection: Connection, begin: Callable[[], None] | None) -> None:
-    """Execute what comes down the pipe, until there is no more or nobody at its other end."""
-    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        if begin is not None:
-            begin()
-        with open_instance(settings, captures_output=False) as instance:
-            here = Here(settings, system_clock, _Telling(connection), instance)
-            while (run := connection.recv()) is not None:
-                here.execute(run)
-                connection.send(None)
-
-
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Let what starts here begin with Ctrl-C held back: until it is ready for one, Python would print a traceback."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -15,6 +15,7 @@ from visitas_dagster.cli.console import counted, number, output, print_notes, pr
 from visitas_dagster.cli.ending import Interrupted, notices_to_stderr
 from visitas_dagster.cli.progress import Watch
 from visitas_dagster.cli.release import operator
+from visitas_dagster.crew import Crew
 from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.loading import schema
 from visitas_dagster.loading.ledger import record_audit
@@ -30,8 +31,9 @@ def run(limit: int | None, insisted: Sequence[str]) -> bool:
     """Take every pending file; return whether a file needs a person."""
     with _ready() as platform:
         # Before Dagster comes in, which takes seconds: a server that does not answer is said at once.
-        platform.sftp.list()
-        return _pass(platform, lambda passes: passes.pending(limit=limit, insisted=insisted))
+        present = len(platform.sftp.list())
+        runs = min(present, limit or present) // platform.settings.archivos_por_corrida
+        return _pass(platform, lambda passes: passes.pending(limit=limit, insisted=insisted), runs)
 
 
 def replay(names: Sequence[str], version: int | None = None) -> bool:
@@ -58,20 +60,32 @@ def _ready() -> Iterator[Platform]:
         yield platform
 
 
-def _pass(platform: Platform, work: Callable[[Passes], PassResult]) -> bool:
+def _pass(platform: Platform, work: Callable[[Passes], PassResult], runs: int = 0) -> bool:
+    """Do a pass and show it; return whether a file needs a person.
+
+    Args:
+        platform: the open parts.
+        work: the pass.
+        runs: how many runs it looks like; processes for them start at once.
+    """
+    with Crew(platform.settings, platform.settings.procesos, notices_to_stderr) as crew:
+        crew.hire(runs)
+        result = _passed(platform, work, crew)
+    return any(outcome.needs_person for outcome in result.outcomes)
+
+
+def _passed(platform: Platform, work: Callable[[Passes], PassResult], crew: Crew) -> PassResult:
     from visitas_dagster.dispatch import Passes
     from visitas_dagster.instance import open_instance
-    from visitas_dagster.runs import Crew
 
     console = output()
     try:
         with open_instance(platform.settings, captures_output=False) as instance, Watch(console) as watch:
-            crew = Crew(platform.settings.procesos, notices_to_stderr)
             result = work(Passes(platform, instance, watch, crew))
     except KeyboardInterrupt:
         raise Interrupted("interrumpido", "nada se perdió: la siguiente pasada termina lo que quedó a medias") from None
     _show(console, result)
-    return any(outcome.needs_person for outcome in result.outcomes)
+    return result
 
 
 def _show(console: Console, result: PassResult) -> None:

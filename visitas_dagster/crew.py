@@ -1,0 +1,129 @@
+"""Further processes for the runs of a pass: started before Dagster comes in here, so that both begin side by side.
+
+Starting, ending and talking to them belongs here; which run goes to which process, and executing it, does not.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Self
+
+from visitas_dagster.settings import Settings
+
+WORTH = 3
+"""Runs to each process: with fewer, starting another one, about 3 s of a processor, costs more than it saves."""
+
+_PATIENCE_S = 30
+
+
+class Crew:
+    """The further processes of a pass; a context manager that ends them, as Ctrl-C does where the pass was broken off.
+
+    Attributes:
+        others: those that were started.
+    """
+
+    def __init__(self, settings: Settings, processes: int = 1, begin: Callable[[], None] | None = None) -> None:
+        """Start nothing yet.
+
+        Args:
+            settings: the platform's.
+            processes: how many the pass may use, this one included; never more than the machine has processors.
+            begin: called first in each further one, a function of a module; for what goes to its stderr.
+        """
+        self._settings = settings
+        self._most = min(processes, os.cpu_count() or 1) - 1
+        self._begin = begin
+        self.others: list[Other] = []
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End them."""
+        for other in self.others:
+            if error is None:
+                other.dismiss()
+            else:
+                other.interrupt()
+
+    def hire(self, runs: int) -> None:
+        """Start as many processes as so many runs are worth, those that are there already counted."""
+        while len(self.others) < min(self._most, runs // WORTH - 1):
+            self.others.append(Other(self._settings, self._begin))
+
+    def interrupt(self) -> None:
+        """End them as Ctrl-C does: what they leave half done the next pass finishes."""
+        for other in self.others:
+            other.interrupt()
+
+
+class Other:
+    """Another process that executes runs."""
+
+    def __init__(self, settings: Settings, begin: Callable[[], None] | None) -> None:
+        """Start it; it makes itself ready meanwhile."""
+        # A new interpreter: this one has threads and connections, which a fork would share.
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(settings, theirs, begin), name="visitas-corridas")
+        with _interrupts_held():
+            self._process.start()
+        theirs.close()
+
+    def execute(self, run: Any) -> Iterator[tuple[str, str, str]]:
+        """Have it execute a run; yield each file's name, state and detail as they end.
+
+        Raises:
+            EOFError, OSError: the process is gone.
+        """
+        self._connection.send(run)
+        while (told := self._connection.recv()) is not None:
+            yield told
+
+    def dismiss(self) -> None:
+        """Tell it that there is no more, and wait for its end."""
+        with suppress(OSError):
+            self._connection.send(None)
+        self._process.join()
+
+    def interrupt(self) -> None:
+        """Send it what Ctrl-C sends, and wait for its end; harmless twice."""
+        if self._process.is_alive() and self._process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGINT)
+        self._process.join(_PATIENCE_S)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _work(settings: Settings, connection: Connection, begin: Callable[[], None] | None) -> None:
+    """Execute what comes down the pipe, until there is no more or nobody at its other end."""
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if begin is not None:
+            begin()
+        # Here, not at the top: it brings Dagster in.
+        from visitas_dagster.runs import serve
+
+        serve(settings, connection)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Let what starts here begin with Ctrl-C held back: until it is ready for one, Python would print a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
