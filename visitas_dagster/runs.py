@@ -163,11 +163,15 @@ def serve(settings: Settings, connection: Connection) -> None:
     Raises:
         EOFError: nobody is at its other end any more.
     """
+    run = connection.recv()
+    # Not before there is a run: the first process has opened the instance then. Two that create Dagster's tables at
+    # once leave a schema that neither can read.
     with open_instance(settings, captures_output=False) as instance:
         here = Here(settings, system_clock, _Telling(connection), instance)
-        while (run := connection.recv()) is not None:
+        while run is not None:
             here.execute(run)
             connection.send(None)
+            run = connection.recv()
 
 
 class _Telling(Silent):

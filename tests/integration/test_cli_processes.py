@@ -54,8 +54,9 @@ def other_of(process: "subprocess.Popen[str]") -> psutil.Process:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for child in psutil.Process(process.pid).children():
-            if "spawn_main" in " ".join(child.cmdline()) and has_run(child.pid):
-                return child
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if "spawn_main" in " ".join(child.cmdline()) and has_run(child.pid):
+                    return child
         time.sleep(0.02)
     raise AssertionError("no other process began a run")
 
