@@ -55,9 +55,10 @@ class Installation:
         }
         return load_settings(_env_file=None, **values)
 
-    def visitas(self, *arguments: str) -> Measured:
-        """Run a ``visitas`` command as a whole process."""
-        return measure([str(Path(sys.executable).with_name("visitas")), *arguments], self.environment())
+    def visitas(self, *arguments: str, **changes: str) -> Measured:
+        """Run a ``visitas`` command as a whole process; ``changes`` are settings of this call."""
+        command = [str(Path(sys.executable).with_name("visitas")), *arguments]
+        return measure(command, {**self.environment(), **changes})
 
 
 @contextmanager

@@ -93,7 +93,8 @@ def _run(servers: Servers, engine: str, processes: int, files: int, records: int
         server, deadlocks = servers.cpu_seconds(engine), servers.deadlocks(engine)
         machine, begin = psutil.cpu_times(), time.perf_counter()
         with ThreadPoolExecutor(processes) as pool:
-            runs = list(pool.map(lambda _: place.visitas("dispatch"), range(processes)))
+            # Each a single process: a pass over many files would start another one by itself.
+            runs = list(pool.map(lambda _: place.visitas("dispatch", VISITAS_PROCESOS="1"), range(processes)))
         found = Shared(
             time.perf_counter() - begin,
             sum(run.cpu_seconds for run in runs),
