@@ -285,8 +285,8 @@ class _Load:
     def _ready(self, period: Period) -> Iterator[tuple[str, Packed]]:
         """Make the file's rows ready, a batch while the last one travels: table by table, in the order of their keys.
 
-        Out of order, the pages of the indexes are read and written many times over: with 10 million visits in the
-        file's order a load took MariaDB 3 times as long per row as with one million.
+        Out of order, the pages of the indexes are read and written many times over; in order, 10 million visits take
+        MariaDB no longer a row than one million (150 and 18.8 s).
         """
         with disk_errors("leer lo validado"):
             yield from self._ready_rejects()
