@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
 import psutil
 
@@ -53,14 +53,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
     """
     with tempfile.TemporaryFile("w+") as printed:
         begin = time.perf_counter()
-        child = psutil.Popen(
-            list(command),
-            cwd=PROJECT,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
+        child = _begun(command, environment, PROJECT, printed)
         peak, cpu = 0, 0.0
         while True:
             try:
@@ -77,18 +70,22 @@ def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
     return Measured(seconds, cpu, peak / MIB, output)
 
 
+def _begun(command: Sequence[str], environment: Mapping[str, str], folder: Path, printed: IO[Any]) -> psutil.Popen:
+    return psutil.Popen(
+        list(command),
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=printed,
+        stderr=subprocess.STDOUT,
+    )
+
+
 @contextmanager
 def started(command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path) -> Iterator[psutil.Popen]:
     """Run a server within the block; at its end it and all its children are ended."""
     with log.open("wb") as printed:
-        child = psutil.Popen(
-            list(command),
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-        )
+        child = _begun(command, environment, folder, printed)
     try:
         yield child
     finally:

@@ -5,6 +5,7 @@ Starting, ending and talking to them belongs here; which run goes to which proce
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -15,7 +16,10 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.settings import Settings
+
+log = logging.getLogger("visitas.pasada")
 
 WORTH = 3
 """Runs to each process: with fewer, starting another one, about 3 s of a processor, costs more than it saves."""
@@ -49,11 +53,10 @@ class Crew:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End them."""
+        if error is not None:
+            self.interrupt()
         for other in self.others:
-            if error is None:
-                other.dismiss()
-            else:
-                other.interrupt()
+            other.dismiss()
 
     def hire(self, runs: int) -> None:
         """Start as many processes as so many runs are worth, those that are there already counted."""
@@ -105,13 +108,18 @@ class Other:
 
 def _work(settings: Settings, connection: Connection, begin: Callable[[], None] | None) -> None:
     """Execute what comes down the pipe, until there is no more or nobody at its other end."""
-    with suppress(EOFError, BrokenPipeError):
+    try:
         if begin is not None:
             begin()
         # Here, not at the top: it brings Dagster in.
         from visitas_dagster.runs import serve
 
         serve(settings, connection)
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:
+        # One line here as everywhere: multiprocessing would print a traceback.
+        log.warning(mask_addresses(f"un proceso de esta pasada no puede seguir: {type(error).__name__}: {error}"))
 
 
 @contextmanager
