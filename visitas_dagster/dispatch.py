@@ -22,17 +22,14 @@ from visitas_dagster.domain.failures import UsageError
 from visitas_dagster.domain.ladder import RUN_RETRIES
 from visitas_dagster.domain.states import FAILED, FINISHED, LOADED, Estado
 from visitas_dagster.loading.history import History
-from visitas_dagster.partitions import ARCHIVOS
+from visitas_dagster.partitions import ARCHIVOS, register
 from visitas_dagster.resources.platform import Observer, Platform
 from visitas_dagster.runs import Here, Run, execute_all
 from visitas_dagster.sensors.recovery import bury_dead_runs
 from visitas_dagster.steps.arrivals import away, look, owed
-from visitas_dagster.steps.task import Source
+from visitas_dagster.steps.task import SKIPPED, Source
 
 log = logging.getLogger("visitas.pasada")
-
-SKIPPED = "OMITIDO"
-"""What is shown of a file with which this pass had nothing to do."""
 
 
 class PassObserver(Observer, Protocol):
@@ -51,7 +48,7 @@ class Outcome:
 
     Attributes:
         archivo: its name.
-        estado: its state, or :data:`SKIPPED`.
+        estado: its state, or ``SKIPPED``.
         valid, invalid: records in the tables.
         detail: the reason, the warning; may be empty.
         unfinished: the load stands, but something after it (backup, removal, a replay) failed.
@@ -228,18 +225,18 @@ class Passes:
         return estado == Estado.EN_PROCESO and bool(detail)
 
     def _run(self, groups: Sequence[tuple[Source, list[str]]], version: str | None) -> None:
-        plans = [(plan, source) for source, names in groups for plan in self._plan(names)]
-        self._observer.planned(sum(len(names) for _, names in groups), len(plans))
-        log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(plans)}")
-        if plans:
-            here = Here(self._platform.settings, self._platform.clock, self._recorder, self._instance)
-            execute_all([Run(plan, source, version) for plan, source in plans], here, self._recorder, self._crew)
+        asked = self._platform.now()
+        runs = [Run(plan, source, asked, version) for source, names in groups for plan in self._plan(names)]
+        self._observer.planned(sum(len(names) for _, names in groups), len(runs))
+        log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(runs)}")
+        if runs:
+            execute_all(runs, Here(self._platform, self._recorder, self._instance), self._recorder, self._crew)
 
     def _plan(self, names: list[str]) -> list[RunPlan]:
         """Register the partitions and group them into runs, in the order of the partitions."""
         if not names:
             return []
-        self._instance.add_dynamic_partitions(ARCHIVOS, names)
+        register(self._instance, names)
         partitions = self._instance.get_dynamic_partitions(ARCHIVOS)
         return plan_runs(names, partitions, self._platform.settings.archivos_por_corrida)
 

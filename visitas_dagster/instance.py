@@ -5,6 +5,7 @@ Opening and preparing the instance belongs here; what runs on it does not.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -154,8 +155,9 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.DagsterInstance:
     """Open it; raise :class:`SettingsError` or :class:`SystemFailure` in place of Dagster's pages of explanation."""
     try:
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
-        cap_pools(instance, settings)
+        with _one_at_a_time(home):
+            instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+            cap_pools(instance, settings)
     except SQLAlchemyError as error:
         setting = "VISITAS_DAGSTER_DB_URL" if settings.dagster_db_url else "DAGSTER_HOME"
         raise SystemFailure(
@@ -169,6 +171,16 @@ def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.
             "corrija el archivo, o bórrelo y ejecute: visitas init",
         ) from error
     return instance
+
+
+@contextmanager
+def _one_at_a_time(home: Path) -> Iterator[None]:
+    """Keep other commands out while Dagster's files are made: two that made them at once left a schema that no
+    version of Dagster reads any more ("more than one head present"). The lock dies with its process.
+    """
+    with (home / ".apertura").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _in_short(error: Exception) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from multiprocessing.connection import Connection
 from threading import Thread
 from uuid import uuid4
@@ -20,14 +21,16 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.crew import Crew, Other
 from visitas_dagster.domain.arrivals import RunPlan
+from visitas_dagster.domain.failures import SystemFailure
 from visitas_dagster.instance import open_instance
 from visitas_dagster.jobs import JOB
 from visitas_dagster.processing import build_processing
-from visitas_dagster.resources.folders import Folders, RunFolder
-from visitas_dagster.resources.platform import Clock, Observer, Silent, system_clock
+from visitas_dagster.resources.folders import RunFolder
+from visitas_dagster.resources.platform import Observer, Platform, Silent
 from visitas_dagster.sensors.arrivals import run_tags
 from visitas_dagster.settings import Settings
-from visitas_dagster.steps.task import Source
+from visitas_dagster.steps.arrivals import are_at_others
+from visitas_dagster.steps.task import AT_OTHERS, SKIPPED, Source
 
 log = logging.getLogger("visitas.pasada")
 
@@ -39,12 +42,19 @@ class Run:
     Attributes:
         plan: its files.
         source: where their bytes may come from.
+        asked: when the pass looked what there is to do, naive UTC.
         version: the digest of the only content that may be taken.
     """
 
     plan: RunPlan
     source: Source
+    asked: datetime
     version: str | None = None
+
+    @property
+    def may_be_left(self) -> bool:
+        """Whether nothing is missed where another pass takes the files: nobody insists on this one."""
+        return self.source is Source.SERVER and self.version is None
 
     def tags(self) -> dict[str, str]:
         """The run's tags in Dagster."""
@@ -56,30 +66,34 @@ class Run:
 class Here:
     """Executes runs in this process."""
 
-    def __init__(self, settings: Settings, clock: Clock, observer: Observer, instance: dg.DagsterInstance) -> None:
+    def __init__(self, platform: Platform, observer: Observer, instance: dg.DagsterInstance) -> None:
         """Remember them.
 
         Args:
-            settings: the platform's.
-            clock: the runs' time.
+            platform: the open parts, for asking; the runs get its settings and its clock.
             observer: is told how their files come along.
             instance: where the runs are recorded.
         """
-        self.settings = settings
-        self._folders = Folders(settings.home)
+        self._platform = platform
+        self._observer = observer
         self._instance = instance
-        self._job = build_processing(settings, clock=clock, observer=observer).resolve_job_def(JOB)
+        processing = build_processing(platform.settings, clock=platform.clock, observer=observer)
+        self._job = processing.resolve_job_def(JOB)
 
     def execute(self, run: Run) -> None:
-        """Execute one; its events go to the instance, its console stays quiet.
+        """Execute one, unless others have all of its files; its events go to the instance, its console stays quiet.
 
         Raises:
             KeyboardInterrupt: Ctrl-C. Without `raise_on_error` Dagster would note it as that run's failure and go on.
         """
+        if run.may_be_left and self._is_left(run):
+            for archivo in run.plan.archivos:
+                self._observer.done(archivo, SKIPPED, AT_OTHERS)
+            return
         run_id = str(uuid4())
         # Held from before Dagster knows of the run until after it knows how the run ended: whenever this
         # process dies in between, the folder tells the next pass.
-        with RunFolder(self._folders, run_id):
+        with RunFolder(self._platform.folders, run_id):
             try:
                 self._job.execute_in_process(
                     instance=self._instance,
@@ -92,6 +106,13 @@ class Here:
             except Exception as error:
                 # The run stands in the instance as failed, with its reason, and each file's outcome was told by its op.
                 log.debug("the run failed", exc_info=error)
+
+    def _is_left(self, run: Run) -> bool:
+        try:
+            return are_at_others(self._platform, run.plan.archivos, run.asked)
+        except SystemFailure:
+            # A database that is away is told by the run, with its retries.
+            return False
 
 
 def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew) -> None:
@@ -166,8 +187,8 @@ def serve(settings: Settings, connection: Connection) -> None:
     run = connection.recv()
     # Not before there is a run: the first process has opened the instance then. Two that create Dagster's tables at
     # once leave a schema that neither can read.
-    with open_instance(settings, captures_output=False) as instance:
-        here = Here(settings, system_clock, _Telling(connection), instance)
+    with Platform(settings) as platform, open_instance(settings, captures_output=False) as instance:
+        here = Here(platform, _Telling(connection), instance)
         while run is not None:
             here.execute(run)
             connection.send(None)

@@ -161,3 +161,23 @@ def test_the_first_process_is_killed(visitas: Visitas, database: Database, sftp_
 
     assert visitas.run("dispatch", **SHARED).code == 0
     assert_each_once(visitas, database, wanted)
+
+
+def test_two_passes_at_once_share_the_files(visitas: Visitas, database: Database, sftp_folder: SftpFolder) -> None:
+    wanted = deliver(sftp_folder.path, MANY)
+    alone = {"VISITAS_ARCHIVOS_POR_CORRIDA": "6", "VISITAS_PROCESOS": "1"}
+    passes = [end_of(process) for process in [visitas.start("dispatch", **alone) for _ in range(2)]]
+
+    assert [(result.code, result.err) for result in passes] == [(0, "")] * 2
+    assert_each_once(visitas, database, wanted)
+    loaded = [{name for name in wanted if f"\n{name} COMPLETADO\n" in result.out} for result in passes]
+    left = [
+        {name for name in wanted if f"\n{name} OMITIDO: lo tiene otra corrida\n" in result.out} for result in passes
+    ]
+    assert loaded[0] | loaded[1] == set(wanted)
+    assert loaded[0] & loaded[1] == set()
+    assert all(loaded)
+    assert all(was <= set(wanted) - mine for was, mine in zip(left, loaded, strict=True))
+    # A run of which the other pass has every file is none.
+    with dagster_of(visitas) as instance:
+        assert instance.get_runs_count() < 24

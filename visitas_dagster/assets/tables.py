@@ -17,7 +17,7 @@ from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.load import load
-from visitas_dagster.steps.task import FileTask
+from visitas_dagster.steps.task import SKIPPED, FileTask
 from visitas_dagster.steps.tools import RunTools
 
 _asset = dg.Out(dg.Nothing, is_required=False)
@@ -68,7 +68,7 @@ def archivar(context: dg.OpExecutionContext, cargados: list[Any]) -> Iterator[An
 
 
 def _summary(tasks: list[FileTask]) -> str:
-    ended = Counter("OMITIDO" if task.skipped else str(task.estado or Estado.EN_PROCESO) for task in tasks)
+    ended = Counter(SKIPPED if task.skipped else str(task.estado or Estado.EN_PROCESO) for task in tasks)
     return ", ".join(f"{state} {count}" for state, count in sorted(ended.items()))
 
 
@@ -81,7 +81,7 @@ def not_archived(tools: RunTools, task: FileTask, failure: VisitasError) -> None
 
 def _tell(tools: RunTools, task: FileTask) -> None:
     if task.skipped is not None:
-        tools.platform.observer.done(task.archivo, "OMITIDO", task.skipped)
+        tools.platform.observer.done(task.archivo, SKIPPED, task.skipped)
         return
     detail = str(task.failure) if task.failure else task.aviso or ""
     # Without a state the ledger could not be asked: its row is still the attempt's.

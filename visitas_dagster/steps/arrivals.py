@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from functools import lru_cache
 
 from visitas_dagster.domain.arrivals import (
@@ -79,6 +80,26 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
         return [
             listed for listed in files if wanted(listed) and not _is_at_work(known.get(listed.archivo), reservations)
         ]
+
+
+def are_at_others(platform: Platform, names: Collection[str], since: datetime) -> bool:
+    """Whether other runs have every one of these files, or have ended it since then.
+
+    What two passes over one folder have to tell each other before a run begins: each of them went through all runs,
+    and the half of which there was nothing to do cost a sixth of the processor.
+
+    Args:
+        platform: the database to ask.
+        names: files that were on the server.
+        since: naive UTC.
+
+    Raises:
+        SystemFailure: the database does not answer.
+    """
+    known = History(platform.engine, platform.settings.zone).newest(names)
+    ended = {archivo for archivo, entry in known.items() if entry.fin is not None and entry.fin > since}
+    with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+        return not reservations.take_all([archivo for archivo in names if archivo not in ended])
 
 
 def away(platform: Platform, present: Collection[str]) -> list[str]:

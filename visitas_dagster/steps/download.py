@@ -22,7 +22,7 @@ from visitas_dagster.resources.folders import disk_errors, sync_folder
 from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps import story
 from visitas_dagster.steps.arrivals import is_unfinished
-from visitas_dagster.steps.task import FileTask, Source
+from visitas_dagster.steps.task import AT_OTHERS, FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
 _FRESH_S = 2
@@ -58,7 +58,7 @@ def download(tools: RunTools, task: FileTask) -> None:
 def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
     """Reserve the name, find its bytes and open the attempt; return the copy to take where the server has none."""
     if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
-        task.skipped = "lo tiene otra corrida"
+        task.skipped = AT_OTHERS
         return None
     try:
         task.listed = None if task.version else _on_server(tools, task)

@@ -17,6 +17,12 @@ from visitas_dagster.loading.ledger import Entry
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.transaction import Loaded
 
+SKIPPED = "OMITIDO"
+"""What is shown of a file with which a run or a pass had nothing to do."""
+
+AT_OTHERS = "lo tiene otra corrida"
+"""Why it had nothing to do with a file whose name somebody else has reserved."""
+
 
 class Source(Enum):
     """Where a run may take a file's bytes from, when they are not on the server."""
