@@ -17,6 +17,7 @@ from benchmarks.files import addresses
 from visitas_dagster.closing.journal import DONE
 from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.states import Estado
+from visitas_dagster.loading import batch
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import (
     bitacora_control,
@@ -120,9 +121,9 @@ def remember_visits(platform: Platform, files: int, records: int, visitors: int)
     writer = LoadDataWriter()
     with engine.begin() as connection:
         connection.execute(text(f"ALTER TABLE estadisticas DROP INDEX {index}"))
-    for batch in _visits(files, records, visitors):
+    for visits in _visits(files, records, visitors):
         with engine.begin() as connection:
-            writer.write(connection, "estadisticas", writer.pack(batch), {})
+            writer.write(connection, "estadisticas", writer.pack(visits), {})
     with engine.begin() as connection:
         connection.execute(text(f"ALTER TABLE estadisticas ADD INDEX {index} (email, fecha_envio)"))
     _add_up(platform)
@@ -157,12 +158,12 @@ def _visits(files: int, records: int, visitors: int) -> Iterator[pa.Table]:
 def _add_up(platform: Platform) -> None:
     dialect = dialect_of(platform.engine)
     with platform.engine.connect() as connection:
-        VisitorTables.create_temporary(connection, dialect)
+        batch.create(connection, dialect)
         connection.commit()
         with connection.begin():
             tables = VisitorTables(connection, dialect, platform.now())
             period = tables.turn_period(platform.today(), alone=True)
-            tables.empty_batch()
+            batch.empty(connection)
             connection.execute(text("INSERT INTO lote_correos SELECT DISTINCT email FROM estadisticas ORDER BY email"))
             tables.recount(period)
 

@@ -22,7 +22,7 @@ from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha2
 from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, TransientFailure
 from visitas_dagster.domain.report import open_report
 from visitas_dagster.domain.states import Estado
-from visitas_dagster.loading import tables
+from visitas_dagster.loading import batch, tables
 from visitas_dagster.loading.transaction import Loaded, load_file
 from visitas_dagster.loading.writers import (
     LoadDataWriter,
@@ -427,11 +427,25 @@ class LosingWriter:
 
 @pytest.mark.parametrize("table", ["estadisticas", "errores"])
 def test_rows_that_are_not_all_there_are_never_complete(pipeline: Pipeline, tools: RunTools, table: str) -> None:
-    take(pipeline, "report_1.txt", report(record(LUIS)))
-    before = (pipeline.rows(tables.estadisticas), pipeline.rows(tables.visitantes))
     pipeline.deliver("report_1.txt", report(record(ANA), record("sin arroba")))
     task = pipeline.validated(tools, "report_1.txt")
     with pytest.raises(PermanentFailure, match=f"no cuadra: en {table} entraron 0 filas de report_1.txt y deben ser 1"):
+        load_now(tools, task, LosingWriter(tools.writer, table))
+    assert [pipeline.rows(table) for table in (tables.estadisticas, tables.visitantes, tables.errores)] == [[], [], []]
+    assert pipeline.states() == [("report_1.txt", "EN_PROCESO", True)]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"), [(batch.VISITS, "estadisticas entraron 1 filas"), ("errores", "errores entraron 0 filas")]
+)
+def test_a_correction_that_is_not_all_there_changes_nothing(
+    pipeline: Pipeline, tools: RunTools, table: str, told: str
+) -> None:
+    take(pipeline, "report_1.txt", report(record(LUIS), record(ANA)))
+    before = (pipeline.rows(tables.estadisticas), pipeline.rows(tables.visitantes))
+    pipeline.deliver("report_1.txt", report(record(ANA), record(LUIS, "02/03/2024 10:00"), record("sin arroba")))
+    task = pipeline.validated(tools, "report_1.txt")
+    with pytest.raises(PermanentFailure, match=f"no cuadra: en {told} de report_1.txt"):
         load_now(tools, task, LosingWriter(tools.writer, table))
     assert (pipeline.rows(tables.estadisticas), pipeline.rows(tables.visitantes)) == before
     assert pipeline.rows(tables.errores) == []

@@ -16,7 +16,7 @@ from sqlalchemy import Column, Connection, Engine, Table, bindparam, insert, or_
 from visitas_dagster.domain.erasure import ERASED_EMAIL, ERASED_TEXT, PERSONAL_LISTS, TEXTS, erased_detail, masked_email
 from visitas_dagster.domain.failures import PermanentFailure
 from visitas_dagster.domain.privacy import IsErased, erased_in, is_mask, mask_erased
-from visitas_dagster.loading import tables
+from visitas_dagster.loading import batch, tables
 from visitas_dagster.loading.ledger import record_audit
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import auditoria, copias_olvidadas, errores, estadisticas, olvidados
@@ -88,7 +88,7 @@ def erase_rows(
     """
     dialect = dialect_of(engine)
     with database_errors(engine), engine.connect() as connection:
-        VisitorTables.create_temporary(connection, dialect)
+        batch.create(connection, dialect)
         with connection.begin():
             return _Erasure(connection, dialect, key, address, now(), today, who).run()
 
@@ -123,7 +123,7 @@ class _Erasure:
         mentions = self._erase_mentions()
         rejects = self._erase_rejects()
         self._erase_messages()
-        self.visitors.empty_batch()
+        batch.empty(self.connection)
         self.visitors.touch({self.address, ERASED_EMAIL, *renamed, *renamed.values()})
         self.visitors.recount(period)
         detail = {"huella": digest, "visitas": visits, "menciones": mentions, "rechazos": rejects, "copias": None}

@@ -23,7 +23,9 @@ from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.domain.privacy import IsErased
 from visitas_dagster.domain.states import CURRENT, Estado, loaded_state
 from visitas_dagster.domain.visitors import merge, tally
+from visitas_dagster.loading import batch
 from visitas_dagster.loading.ahead import ahead
+from visitas_dagster.loading.difference import Changed, Difference
 from visitas_dagster.loading.erasure import erased_persons
 from visitas_dagster.loading.ledger import Entry, close_attempt, elapsed_ms, lock_versions
 from visitas_dagster.loading.prepared import Prepared
@@ -31,7 +33,7 @@ from visitas_dagster.loading.ranges import Mask, in_order
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
 from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
-from visitas_dagster.loading.visitors import VISITORS, Period, VisitorTables
+from visitas_dagster.loading.visitors import Period, VisitorTables
 from visitas_dagster.loading.writers import Packed, RowWriter
 from visitas_dagster.resources.database import database_errors
 from visitas_dagster.resources.erasure_key import ErasureKey
@@ -103,7 +105,7 @@ def load_file(
     """
     dialect = dialect_of(engine)
     with database_errors(engine), engine.connect() as connection:
-        VisitorTables.create_temporary(connection, dialect)
+        batch.create(connection, dialect)
         with connection.begin():
             return _Load(connection, dialect, writer, entry, prepared, now, today, key, held, progress).run()
 
@@ -125,6 +127,7 @@ class _Load:
         progress: Progress,
     ) -> None:
         self.connection = connection
+        self.dialect = dialect
         self.writer = writer
         self.entry = entry
         self.prepared = prepared
@@ -144,18 +147,18 @@ class _Load:
         row, others = lock_versions(self.connection, self.entry)
         if self._is_done(row):
             return _recorded(row)
-        self.visitors.empty_batch()
+        batch.empty(self.connection)
         previous = _current([row, *others])
-        heir, recount = self._release(previous)
+        heir, standing = self._release(previous)
         duplicate_of = self._take_content()
         if duplicate_of is None:
             if previous is None or previous["id"] != self.entry.id:
                 self._require_none()
-            loaded = self._insert(period, recount)
+            loaded = self._insert(period) if standing is None else self._correct(standing, period)
         else:
             loaded = Loaded(Estado.DUPLICADO, duplicate_of=duplicate_of)
-            if recount:
-                self.visitors.recount(period)
+            if standing is not None:
+                self._change(standing, period)
         if others:
             self._retire([other["id"] for other in others])
         return self._close(row, loaded, previous, heir)
@@ -173,18 +176,20 @@ class _Load:
             and row["fin"] >= row["inicio"]
         )
 
-    def _release(self, previous: RowMapping | None) -> tuple[str | None, bool]:
-        """Take the previous version's rows out, or hand them to a duplicate; return ``(heir, recount)``."""
+    def _release(self, previous: RowMapping | None) -> tuple[str | None, int | None]:
+        """Give up the previous version's content, or hand its rows to a duplicate.
+
+        Returns:
+            The heir's name, and the key of the version whose visits stand and are to make room.
+        """
         if previous is None or not self._carries(previous["id"]):
-            return None, False
+            return None, None
         if previous["id"] != self.entry.id and (heir := self._heir(previous)) is not None:
             self._hand_over(previous, heir)
-            return heir["archivo"], False
-        self.visitors.touch_file(previous["id"])
-        for table in _TARGETS:
+            return heir["archivo"], None
+        for table in (errores, contenidos_cargados):
             self.connection.execute(delete(table).where(table.c.archivo_id == previous["id"]))
-        self.connection.execute(delete(contenidos_cargados).where(contenidos_cargados.c.archivo_id == previous["id"]))
-        return None, True
+        return None, int(previous["id"])
 
     def _carries(self, entry_id: int) -> bool:
         return (
@@ -259,62 +264,88 @@ class _Load:
             raise TransientFailure(f"el contenido de {self.entry.archivo} cambiaba de dueño; se repite")
         return str(name)
 
-    def _insert(self, period: Period, recount: bool) -> Loaded:
-        self.visitors.expect_batch()
-        for target, packed in ahead(self._ready(period), worth=not self._is_short):
-            self._write(target, packed)
-        staged = self.written[VISITORS]
-        if recount:
-            known = self.visitors.known()
-            self.visitors.recount(period)
-        else:
-            known = self.visitors.add(staged)
+    def _insert(self, period: Period) -> Loaded:
+        """Put the rows in where none of the name stands, and add to its visitors."""
+        batch.expect(self.connection, batch.VISITORS)
+        self._write_all(self._ready_visits(period))
+        staged = self.written[batch.VISITORS]
+        known = self.visitors.add(staged)
+        return self._loaded(staged - known, known)
+
+    def _correct(self, standing: int, period: Period) -> Loaded:
+        """Make the visits that stand those that come; the rejects go in anew."""
+        difference = Difference(self.connection, self.dialect)
+        self._write_all(self._ready_to_compare())
+        changed = self._change(standing, period, difference)
+        # What travelled is one thing, what stands now another: both must be all there is.
+        self.written[estadisticas.name] = min(self.written[batch.VISITS], changed.kept + changed.entered)
+        return self._loaded(changed.new_visitors, changed.visitors - changed.new_visitors)
+
+    def _change(self, standing: int, period: Period, difference: Difference | None = None) -> Changed:
+        """Make the visits that stand those in ``VISITS``: none, where the content that comes stands elsewhere."""
+        changed = (difference or Difference(self.connection, self.dialect)).make(standing, self.entry.id)
+        self.visitors.recount(period)
+        return changed
+
+    def _loaded(self, new_visitors: int, known_visitors: int) -> Loaded:
         self._reconcile()
         return Loaded(
             loaded_state(self.prepared.invalid),
             valid=self.prepared.valid,
             invalid=self.prepared.invalid,
-            new_visitors=staged - known,
-            known_visitors=known,
+            new_visitors=new_visitors,
+            known_visitors=known_visitors,
         )
 
     def _retire(self, ids: list[int]) -> None:
         """The other versions of the name are current no longer."""
         self.connection.execute(update(ledger).where(ledger.c.id.in_(ids)).values(vigente=False))
 
-    def _ready(self, period: Period) -> Iterator[tuple[str, Packed]]:
-        """Make the file's rows ready, a batch while the last one travels: table by table, in the order of their keys.
+    def _write_all(self, visits: Iterator[tuple[str, Packed]]) -> None:
+        """Write rejects and visits, a batch being made ready while the last one travels."""
+        for target, packed in ahead(self._ready(visits), worth=not self._is_short):
+            self._write(target, packed)
+
+    def _ready(self, visits: Iterator[tuple[str, Packed]]) -> Iterator[tuple[str, Packed]]:
+        with disk_errors("leer lo validado"):
+            if self.prepared.invalid:
+                for rejects in self.prepared.rejected_batches():
+                    masked = masked_rejects(rejects, self.is_erased) if self.is_erased else rejects
+                    yield errores.name, self.writer.pack(masked)
+            yield from visits
+
+    def _ready_visits(self, period: Period) -> Iterator[tuple[str, Packed]]:
+        """Make the visits of some e-mails ready, then their visitors, in the order of their keys.
 
         Out of order, the pages of the indexes are read and written many times over; in order, 10 million visits take
         MariaDB no longer a row than one million (150 and 18.8 s).
         """
-        with disk_errors("leer lo validado"):
-            yield from self._ready_rejects()
-            for tables in in_order(self.prepared.ranges, self.prepared.ranges[0].path, self.held, self._mask()):
-                yield from self._ready_visits(tables, period)
+        for tables in self._in_order():
+            tallies = []
+            for visits in tables:
+                tallies.append(tally(visits, period.year, period.month))
+                yield from self._packed(estadisticas.name, visits)
+            yield batch.VISITORS, self.writer.pack(merge(tallies) if len(tallies) > 1 else tallies[0])
 
-    def _ready_rejects(self) -> Iterator[tuple[str, Packed]]:
-        if self.prepared.invalid:
-            for rejects in self.prepared.rejected_batches():
-                masked = masked_rejects(rejects, self.is_erased) if self.is_erased else rejects
-                yield "errores", self.writer.pack(masked)
+    def _ready_to_compare(self) -> Iterator[tuple[str, Packed]]:
+        for tables in self._in_order():
+            for visits in tables:
+                yield from self._packed(batch.VISITS, visits)
 
-    def _ready_visits(self, tables: Iterator[pa.Table], period: Period) -> Iterator[tuple[str, Packed]]:
-        """Yield the visits of some e-mails, then their visitors."""
-        tallies = []
-        for visits in tables:
-            tallies.append(tally(visits, period.year, period.month))
-            for start in range(0, visits.num_rows, _BATCH_ROWS):
-                yield "estadisticas", self.writer.pack(visits.slice(start, _BATCH_ROWS))
-        yield VISITORS, self.writer.pack(merge(tallies) if len(tallies) > 1 else tallies[0])
+    def _in_order(self) -> Iterator[Iterator[pa.Table]]:
+        return in_order(self.prepared.ranges, self.prepared.ranges[0].path, self.held, self._mask())
+
+    def _packed(self, target: str, visits: pa.Table) -> Iterator[tuple[str, Packed]]:
+        for start in range(0, visits.num_rows, _BATCH_ROWS):
+            yield target, self.writer.pack(visits.slice(start, _BATCH_ROWS))
 
     def _mask(self) -> Mask | None:
         return partial(masked_visits, is_erased=self.is_erased) if self.is_erased else None
 
     def _write(self, target: str, packed: Packed) -> None:
-        constants = {} if target == VISITORS else {"archivo_id": self.entry.id}
+        constants = {"archivo_id": self.entry.id} if target in {table.name for table in _TARGETS} else {}
         self.written[target] += self.writer.write(self.connection, target, packed, constants)
-        if constants:
+        if target != batch.VISITORS:
             self.progress(packed.rows.num_rows)
 
     def _require_none(self) -> None:

@@ -16,18 +16,14 @@ from typing import Literal
 from sqlalchemy import Connection, DateTime, TextClause, bindparam, column, insert, select, table, update
 
 from visitas_dagster.domain.failures import TransientFailure
+from visitas_dagster.loading import batch
 from visitas_dagster.loading.statements import statement
 from visitas_dagster.loading.tables import periodo_visitantes as period_table
 
-_touched = table("lote_correos", column("email"))
-
-VISITORS = "lote_visitantes"
-"""The temporary table that takes the file's visitors: in the order of the key, so that its pages fill in order."""
+_touched = table(batch.EMAILS, column("email"))
 
 # What is known of a session, kept with it by SQLAlchemy for as long as it lives.
-_HAS_TABLES = "visitas_lotes"
 _PERIOD = "visitas_periodo"
-_FILLED = "visitas_lotes_usados"
 
 
 @dataclass(frozen=True, order=True)
@@ -65,15 +61,6 @@ class VisitorTables:
         self._connection = connection
         self._dialect = dialect
         self._now = now
-
-    @staticmethod
-    def create_temporary(connection: Connection, dialect: str) -> None:
-        """Create the session's temporary tables, where it has none yet, outside the load's transaction."""
-        if _HAS_TABLES not in connection.info:
-            for name in ("lote_visitantes_crear", "lote_correos_crear"):
-                connection.execute(statement(name, dialect))
-            connection.commit()
-            connection.info[_HAS_TABLES] = True
 
     def turn_period(self, today: date, *, alone: bool = False) -> Period:
         """Bring "this year" and "this month" up to ``today`` where a new month began; hold the period.
@@ -118,47 +105,26 @@ class VisitorTables:
             query = query.with_for_update(read=lock == "shared")
         return Period(*self._connection.execute(query).one())
 
-    def empty_batch(self) -> None:
-        """Empty the temporary tables that the session has filled before."""
-        # The marks stay: a transaction that is rolled back brings the rows back.
-        for name in self._connection.info.get(_FILLED, ()):
-            self._connection.exec_driver_sql(f"DELETE FROM {name}")
-
-    def _fill(self, name: str) -> None:
-        self._connection.info.setdefault(_FILLED, set()).add(name)
-
-    def expect_batch(self) -> None:
-        """Say that the file's visitors are about to go into :data:`VISITORS`, one row each."""
-        self._fill(VISITORS)
-
-    def known(self) -> int:
-        """How many of the staged visitors have a row already."""
-        return int(self._connection.execute(statement("visitantes_conocidos", self._dialect)).scalar_one())
-
     def add(self, staged: int) -> int:
-        """Add the staged visitors' visits, right for rows that were not counted before; return how many were known.
+        """Add the visits of the visitors in ``VISITORS``, which were not counted before; return how many were known.
 
         The servers say 1 for a row that went in and 2 for one that changed, and each known visitor's total changes:
         no second look at every visitor is needed (2 of 28 s a million on MariaDB). SQLite says 1 for both.
         """
-        known = self.known() if self._dialect == "sqlite" else None
+        known = self._known() if self._dialect == "sqlite" else None
         done = self._connection.execute(_typed(statement("visitantes_sumar", self._dialect), {"ahora": self._now}))
         return done.rowcount - staged if known is None else known
 
-    def touch_file(self, entry_id: int) -> None:
-        """Note the visitors of a version whose rows are about to go."""
-        self._fill("lote_correos")
-        self._connection.execute(statement("correos_de_archivo", self._dialect), {"archivo_id": entry_id})
+    def _known(self) -> int:
+        return int(self._connection.execute(statement("visitantes_conocidos", self._dialect)).scalar_one())
 
     def touch(self, emails: Set[str]) -> None:
         """Note visitors by name."""
-        self._fill("lote_correos")
+        batch.expect(self._connection, batch.EMAILS)
         self._connection.execute(insert(_touched), [{"email": email} for email in sorted(emails)])
 
     def recount(self, period: Period) -> None:
-        """Count anew the touched visitors and the staged ones; those without a visit left lose their row."""
-        self._fill("lote_correos")
-        self._connection.execute(statement("correos_de_lote", self._dialect))
+        """Count anew the visitors that were noted; those without a visit left lose their row."""
         if self._dialect == "mysql":
             self._connection.execute(_typed(statement("visitantes_reservar", self._dialect), {"ahora": self._now}))
         self._connection.execute(
