@@ -1,7 +1,8 @@
 """Dagster's event log in SQLite, over connections that stay open, many events in one transaction.
 
 How the log's files are reached and how many statements that takes belongs here; which rows are written into them is
-Dagster's own, and a test compares them with those of Dagster's storage.
+Dagster's own, and a test compares them with those of Dagster's storage. What is read of very many partitions at once
+has its own module.
 
 Dagster opens a connection for every statement, and closing the last one to a file makes SQLite fold its log back into
 it. A file's way makes 13 events, each in two files: in a burst of 50 reports of 500 records 78 of 121 s went into
@@ -27,12 +28,14 @@ from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS, EVENT_TYPE_TO
 from dagster._core.instance import RUNLESS_RUN_ID
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, AssetKeyTable, SqlEventLogStorageTable
-from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME, SqliteEventLogStorage
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import INDEX_SHARD_NAME
 from dagster._core.storage.sql import create_engine
 from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS, create_db_conn_string
 from dagster._serdes import ConfigurableClassData
 from sqlalchemy import Connection, bindparam, func, select, text
 from sqlalchemy.pool import NullPool
+
+from visitas_dagster.event_log_answers import AnsweringEventLog
 
 HELD = 8
 """Files held open at the most: the index, and those of the runs under way."""
@@ -59,7 +62,7 @@ _UPDATE_CHECK = AssetCheckExecutionsTable.update().where(
 )
 
 
-class HeldEventLog(SqliteEventLogStorage):
+class HeldEventLog(AnsweringEventLog):
     """Dagster's own storage, file for file, but for how long a connection lives.
 
     A commit is not waited for on the disk (``synchronous = NORMAL`` over SQLite's write-ahead log): a process that
