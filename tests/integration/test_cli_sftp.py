@@ -5,6 +5,7 @@ Faults of the first connection belong here, on a real OpenSSH; those in the midd
 
 import contextlib
 import shutil
+import socket
 import socketserver
 import subprocess
 import threading
@@ -129,6 +130,31 @@ def test_a_port_where_something_else_listens(visitas: Visitas, greeting: bytes) 
             "Revise el puerto y que el servidor esté encendido",
             VISITAS_SFTP_PORT=str(port),
         )
+
+
+@pytest.fixture
+def silent_port() -> Iterator[socket.socket]:
+    """Give a port that takes connections and says nothing."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def test_nobody_is_called_where_a_setting_is_wrong(visitas: Visitas, silent_port: socket.socket) -> None:
+    port = {"VISITAS_SFTP_PORT": str(silent_port.getsockname()[1])}
+    for changes in ({"VISITAS_DB_URL": "postgresql://u:c@127.0.0.1/b"}, {"VISITAS_PROCESOS": "0"}):
+        assert visitas.run("status", **port, **changes).code == 2
+        with pytest.raises(BlockingIOError):
+            silent_port.accept()
+
+
+def test_a_silent_server_does_not_hold_back_what_is_wrong_with_the_database(
+    visitas: Visitas, silent_port: socket.socket
+) -> None:
+    line = "VISITAS_DB_URL: en la base de datos faltan las tablas. Ejecute: visitas init"
+    port = str(silent_port.getsockname()[1])
+    empty = f"sqlite:///{visitas.home / 'otra.db'}"
+    assert visitas.run("status", VISITAS_SFTP_PORT=port, VISITAS_DB_URL=empty) == Ended(1, "", f"visitas: {line}\n")
 
 
 def test_a_server_that_is_down_and_comes_back(tmp_path: Path, own_openssh_server: OpenSSHServer) -> None:

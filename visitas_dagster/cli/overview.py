@@ -1,6 +1,6 @@
-"""``visitas status``: what is pending, running, failed and quarantined, at a glance.
+"""What ``visitas status`` shows: states, failures, incidents, missed closes, and what stands on the server.
 
-The command's output belongs here; the ledger and the listing have their own modules.
+The output belongs here; the ledger and the listing have their own modules.
 """
 
 from __future__ import annotations
@@ -18,24 +18,22 @@ from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.incidents import Incidents
 from visitas_dagster.resources.platform import Platform
-from visitas_dagster.settings import load_settings
 from visitas_dagster.steps.arrivals import look, owed
 
 MAX_ROWS = 20
 
 
-def run() -> None:
-    """Show it. What the database knows is shown even where the server does not answer."""
+def show(platform: Platform) -> None:
+    """Print it: first what the database knows, which is shown even where the SFTP server does not answer."""
     console = output()
-    with Platform(load_settings()) as platform:
-        schema.require_current(platform.engine)
-        ledger = History(platform.engine, platform.settings.zone)
-        _show_states(console, ledger)
-        _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
-        _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
-        _show_incidents(console, platform)
-        _show_missed_closes(console, platform)
-        _show_pending(console, platform)
+    schema.require_current(platform.engine)
+    ledger = History(platform.engine, platform.settings.zone)
+    _show_states(console, ledger)
+    _show_rows(console, "En proceso", ledger.in_states([Estado.EN_PROCESO], MAX_ROWS))
+    _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
+    _show_incidents(console, platform)
+    _show_missed_closes(console, platform)
+    _show_pending(console, platform)
 
 
 def _show_states(console: Console, ledger: History) -> None:

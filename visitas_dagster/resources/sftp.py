@@ -8,7 +8,9 @@ from __future__ import annotations
 import logging
 import socket
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +32,8 @@ PACKET_BYTES = 2**15
 # Renegotiating keys mid-file stalls the transfer; OpenSSH itself rekeys by its own, later, limit.
 REKEY_LIMIT = 2**40
 TIMEOUT_S = 15
+_LEFT_S = 1
+"""How long a connection that is being opened and that nobody needs any more is waited for."""
 
 
 class FileGone(Exception):
@@ -57,6 +61,7 @@ class SftpFolder:
         self._settings = settings
         self._client: paramiko.SSHClient | None = None
         self._sftp: paramiko.SFTPClient | None = None
+        self._coming: Future[_Opened] | None = None
 
     def __enter__(self) -> Self:
         """Return itself; the connection opens at first use."""
@@ -68,8 +73,17 @@ class SftpFolder:
         """Close the connection."""
         self.close()
 
+    def begin(self) -> None:
+        """Open the connection while other things are done; the next verb waits for it, and tells what went wrong."""
+        if self._sftp is None and self._coming is None:
+            self._coming = _coming(self._settings)
+
     def close(self) -> None:
         """Close the connection, if one is open; harmless twice."""
+        coming, self._coming = self._coming, None
+        if coming is not None:
+            wait([coming], _LEFT_S)
+            coming.add_done_callback(_close_unneeded)
         client, self._client, self._sftp = self._client, None, None
         if client is not None:
             client.close()
@@ -180,18 +194,58 @@ class SftpFolder:
 
     def _connected(self) -> paramiko.SFTPClient:
         if self._sftp is None:
-            self._client = connect(self._settings)
-            transport = self._client.get_transport()
-            if transport is None:
-                raise TransientFailure("el servidor SFTP cerró la conexión")
-            sftp = _SftpClient.from_transport(transport, window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES)
-            if sftp is None:
-                raise TransientFailure("el servidor SFTP no abrió un canal")
-            channel = sftp.get_channel()
-            if channel is not None:
-                channel.settimeout(4 * TIMEOUT_S)
-            self._sftp = sftp
+            coming = self._coming
+            if coming is not None:
+                # While it is waited for, it stays where :meth:`close` finds it.
+                wait([coming])
+                self._coming = None
+            self._client, self._sftp = _opened(self._settings) if coming is None else coming.result()
         return self._sftp
+
+
+_Opened = tuple[paramiko.SSHClient, paramiko.SFTPClient]
+
+
+def _opened(settings: Settings) -> _Opened:
+    """Open a connection and its channel; raise what :func:`connect` raises, and the library's errors."""
+    client = connect(settings)
+    try:
+        return client, _channel(client)
+    except BaseException:
+        client.close()
+        raise
+
+
+def _channel(client: paramiko.SSHClient) -> paramiko.SFTPClient:
+    transport = client.get_transport()
+    if transport is None:
+        raise TransientFailure("el servidor SFTP cerró la conexión")
+    sftp = _SftpClient.from_transport(transport, window_size=WINDOW_BYTES, max_packet_size=PACKET_BYTES)
+    if sftp is None:
+        raise TransientFailure("el servidor SFTP no abrió un canal")
+    channel = sftp.get_channel()
+    if channel is not None:
+        channel.settimeout(4 * TIMEOUT_S)
+    return sftp
+
+
+def _coming(settings: Settings) -> Future[_Opened]:
+    """Open a connection in a thread, which ends with the process whatever the server does."""
+    coming: Future[_Opened] = Future()
+
+    def work() -> None:
+        try:
+            coming.set_result(_opened(settings))
+        except BaseException as error:
+            coming.set_exception(error)
+
+    threading.Thread(target=work, name="visitas-sftp", daemon=True).start()
+    return coming
+
+
+def _close_unneeded(opened: Future[_Opened]) -> None:
+    if opened.exception() is None:
+        opened.result()[0].close()
 
 
 def describe(error: BaseException) -> str:
@@ -248,6 +302,9 @@ def _open(client: paramiko.SSHClient, settings: Settings) -> None:
 
 
 def _transport(sock: socket.socket, **options: Any) -> paramiko.Transport:
+    # Where two packets go one after the other, the second would wait for the first one's receipt, which the server
+    # holds back for 40 ms: so it was twice in every handshake.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     transport = paramiko.Transport(
         sock,
         default_window_size=WINDOW_BYTES,
