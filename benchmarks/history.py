@@ -6,6 +6,7 @@ The measuring belongs here; how the history is made does not (``past.py``).
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 
 from sqlalchemy import text
 
@@ -20,6 +21,9 @@ from visitas_dagster.resources.platform import Platform
 
 AGAINST_EMPTY = 1.15
 CORRECTION = 2
+POOL_MIB = 2048
+"""What a server with such a history has for pages; as they start, both have 128 MiB."""
+
 _WARM_UP = "report_9000000.txt"
 _FIRST_PAST = 1_000_000
 
@@ -32,26 +36,56 @@ def measure_history(servers: Servers, engine: str, sizes: Sizes, pairs: int, sho
     """Show a file's first load over a history against one on empty tables, and its correction against both.
 
     The history is made once. In each pair another file comes, first to an installation that is new, then to the one
-    with the history, and there once more with 1 % of its records changed.
+    with the history, and there once more with 1 % of its records changed. All of it with the server as it starts, and
+    with memory for the pages of such a history.
     """
-    empty: list[Measured] = []
-    first: list[Measured] = []
-    corrected: list[Measured] = []
+    what = f"{engine}: {sizes.arriving:,} records over {sizes.past_records:,} and {sizes.past_visitors:,} visitors"
     with installation(servers.sftp, servers.database(engine)) as place:
         _fill(place, sizes)
         _warm_up(place)
-        for number in range(1, pairs + 1):
-            name = f"report_{number}.txt"
-            source = place.home / name
-            write_report(source, sizes.arriving, seed=number, returning=sizes.past_visitors)
-            empty.append(_on_empty(servers, engine, source.name, source.read_bytes()))
-            first.append(_load(place, name, source.read_bytes()))
-            known = _known_share(place, name)
-            change(source)
-            corrected.append(_load(place, name, source.read_bytes()))
-            source.unlink()
-    what = f"{engine}: {sizes.arriving:,} records over {sizes.past_records:,} and {sizes.past_visitors:,} visitors"
-    _show(what, empty, first, corrected, known, show)
+        _measure(servers, engine, place, sizes, range(1, pairs + 1), what, show)
+        with servers.buffer_pool(engine, POOL_MIB):
+            # One more, not shown: its pages come from the disk.
+            _pair(servers, engine, place, sizes, pairs + 1)
+            numbers = range(pairs + 2, 2 * pairs + 2)
+            _measure(servers, engine, place, sizes, numbers, f"{what}, a buffer pool of {POOL_MIB:,} MiB", show)
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """One file: on an empty installation, over the history, and its correction there."""
+
+    empty: Measured
+    first: Measured
+    corrected: Measured
+    known: float
+
+
+def _measure(
+    servers: Servers, engine: str, place: Installation, sizes: Sizes, numbers: range, what: str, show: Show
+) -> None:
+    found = [_pair(servers, engine, place, sizes, number) for number in numbers]
+    _show(
+        what,
+        [pair.empty for pair in found],
+        [pair.first for pair in found],
+        [pair.corrected for pair in found],
+        found[-1].known,
+        show,
+    )
+
+
+def _pair(servers: Servers, engine: str, place: Installation, sizes: Sizes, number: int) -> _Pair:
+    name = f"report_{number}.txt"
+    source = place.home / name
+    write_report(source, sizes.arriving, seed=number, returning=sizes.past_visitors)
+    empty = _on_empty(servers, engine, source.name, source.read_bytes())
+    first = _load(place, name, source.read_bytes())
+    known = _known_share(place, name)
+    change(source)
+    corrected = _load(place, name, source.read_bytes())
+    source.unlink()
+    return _Pair(empty, first, corrected, known)
 
 
 def _show(

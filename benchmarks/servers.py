@@ -5,13 +5,16 @@ Starting each at its first use, and telling its settings, belongs here; what run
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import psutil
 
+from benchmarks.process import MIB
 from tests.support.servers import (
     DatabaseServer,
     LocalDatabaseServer,
@@ -23,6 +26,10 @@ from tests.support.servers import (
 
 ENGINES = tuple(engine for engine in available_engines() if engine != "sqlite")
 """Those that this machine can start."""
+
+_PAGE = 16384
+_ROUNDED = 0.1
+_RESIZE_S = 60
 
 _SHOWN = ("innodb_buffer_pool_size", "innodb_flush_log_at_trx_commit", "log_bin", "local_infile")
 
@@ -71,6 +78,17 @@ class Servers:
                 print(f"{engine}: local_infile is switched on for both sides, unless a line says otherwise", flush=True)
         return self._databases[engine]
 
+    @contextmanager
+    def buffer_pool(self, engine: str, mib: int) -> Iterator[None]:
+        """Give the server of an engine so much memory for pages within the block, as its administrator does."""
+        server = self.database(engine)
+        before = int(server.execute("SELECT @@GLOBAL.innodb_buffer_pool_size")[0][0])
+        _resize(server, mib * MIB)
+        try:
+            yield
+        finally:
+            _resize(server, before)
+
     def cpu_seconds(self, engine: str) -> float:
         """Processor seconds that the server of an engine has used since its start."""
         self.database(engine)
@@ -83,6 +101,15 @@ class Servers:
             "SELECT `COUNT` FROM information_schema.INNODB_METRICS WHERE NAME = 'lock_deadlocks'"
         )
         return int(rows[0][0])
+
+
+def _resize(server: DatabaseServer, size: int) -> None:
+    server.execute(f"SET GLOBAL innodb_buffer_pool_size = {size}")
+    # It goes on in the background, and MySQL rounds up to what its chunks make.
+    limit = time.monotonic() + _RESIZE_S
+    status = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_total'"
+    while abs(int(server.execute(status)[0][1]) * _PAGE / size - 1) > _ROUNDED and time.monotonic() < limit:
+        time.sleep(0.2)
 
 
 def _variables(server: DatabaseServer) -> str:
