@@ -18,13 +18,16 @@ from visitas_dagster.resources.database import open_engine
 
 HEAVY = {"alembic", "dagster", "numpy", "pandas", "pandera", "pyarrow"}
 
-# Runs the command as the executable does, and then tells on stderr what stands in memory.
+# Runs the command as the executable does, and then tells on stderr what stands in memory. While a command works the
+# collector is on, and what came in before is none of its business; at the end nothing is.
 _PROBE = """
-import json, sys
+import gc, json, sys
 from visitas_dagster.cli.app import main
 try:
     main()
 finally:
+    if gc.isenabled() is not (sys.argv[1:] == ["status"]) or gc.get_freeze_count() < 1000:
+        print("the collector is not as it should be", file=sys.stderr)
     loaded = [name for name, module in sys.modules.items() if module is not None]
     packages = {name.partition(".")[0] for name in loaded} | {"rich.progress"} & {*loaded}
     print(json.dumps(sorted(packages)), file=sys.stderr)
@@ -72,6 +75,41 @@ def test_the_status_needs_neither_dagster_nor_dataframes(visitas: Visitas) -> No
     assert "Servidor SFTP: 1 reporte, 1 pendiente\n  report_1.txt  " in out
     assert modules & (HEAVY | {"invoke", "rich.progress"}) == set()
     assert {"sqlalchemy", "paramiko"} <= modules
+
+
+# Tells on stdout, before the command does, what had come in when the SFTP server was called.
+_CALL = """
+import sys
+from visitas_dagster.resources import sftp
+begin = sftp.SftpFolder.begin
+def told(folder):
+    print("sqlalchemy" in sys.modules, "pymysql" in sys.modules, flush=True)
+    begin(folder)
+sftp.SftpFolder.begin = told
+from visitas_dagster.cli.app import main
+main()
+"""
+
+
+@pytest.mark.parametrize(("name", "late"), [("visitas.db", False), ("año.db", True)], ids=["plain", "other"])
+def test_the_server_is_called_before_sqlalchemy_comes_in_unless_the_url_has_to_be_judged(
+    visitas: Visitas, name: str, late: bool
+) -> None:
+    path = visitas.home / name
+    if late:
+        (visitas.home / "visitas.db").rename(path)
+    done = subprocess.run(
+        [sys.executable, "-c", _CALL, "status"],
+        capture_output=True,
+        encoding="utf-8",
+        cwd=visitas.folder,
+        env=visitas.environment(VISITAS_DB_URL=f"sqlite:///{path}"),
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0] == f"{late} {late}"
+    assert "Servidor SFTP: 1 reporte, 1 pendiente\n" in done.stdout
 
 
 def test_a_refused_dispatch_has_not_waited_for_dagster(visitas: Visitas, sftp_folder: SftpFolder) -> None:

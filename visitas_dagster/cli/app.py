@@ -6,7 +6,6 @@ What is typed belongs here; each command's work stands in its own module, import
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from visitas_dagster.cli import collector
 from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code, notices_to_stderr
 from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
 
@@ -24,9 +24,7 @@ Work = Callable[[], object]
 
 def _perform(work: Work, **_options: object) -> None:
     """Do a command's work, once its modules are in; leave with its exit code."""
-    # `main` has switched the collector off. What stands now stays: to go through it again would find nothing.
-    gc.freeze()
-    gc.enable()
+    collector.resume()
     raise typer.Exit(NEEDS_PERSON if work() else DONE)
 
 
@@ -218,13 +216,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that knows no Spanish letters shows a sign in their place.
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a stream of text, as every program's
-    # Modules are made of what stays, and the collector goes through it while they come in: 28 of status' 374 ms.
-    gc.disable()
+    collector.rest()
     notices_to_stderr()
     # paramiko brings it in, half of its own start-up, for a rule of OpenSSH's configuration files that is not read
     # here, and does without where it is missing.
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # how Python marks a module that is not to be had
     code = exit_code(lambda: app(prog_name="visitas", standalone_mode=False))
-    # Python looks for what it could take apart before it ends, through every module: 70 ms of status.
-    gc.freeze()
+    collector.spare_the_end()
     sys.exit(code)

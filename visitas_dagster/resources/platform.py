@@ -10,16 +10,16 @@ from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from functools import cached_property
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
-from sqlalchemy import Engine
-
-from visitas_dagster.resources.database import open_engine
 from visitas_dagster.resources.erasure_key import ErasureKey
 from visitas_dagster.resources.folders import Folders
 from visitas_dagster.resources.logs import LogFiles, kept
 from visitas_dagster.resources.sftp import SftpFolder
 from visitas_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 Clock = Callable[[], datetime]
 """Returns the current time, aware of its zone."""
@@ -87,6 +87,9 @@ class Platform:
     @cached_property
     def engine(self) -> Engine:
         """The database's engine."""
+        # Here, so that the SFTP server can be called before SQLAlchemy has come in, which takes 0.1 s.
+        from visitas_dagster.resources.database import open_engine
+
         return open_engine(self.settings)
 
     @cached_property
