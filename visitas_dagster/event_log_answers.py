@@ -81,10 +81,10 @@ class AnsweringEventLog(SqliteEventLogStorage):
         )
         return set(self._names(select(made.c.partition)))
 
-    def _names(self, query: Select[tuple[str]]) -> list[str]:
+    def _names(self, query: Select[str]) -> list[str]:
         # Fetching all rows at once makes as many objects that live on: the collector takes thrice as long as SQLite.
         with self.index_connection() as index:
-            return [str(row[0]) for row in index.execute(query)]
+            return [name for (name,) in index.execute(query)]
 
     def get_latest_asset_partition_materialization_attempts_without_materializations(
         self, asset_key: dg.AssetKey, after_storage_id: int | None = None
@@ -105,16 +105,16 @@ class AnsweringEventLog(SqliteEventLogStorage):
         with self.index_connection() as index:
             return {partition: (run_id, key) for partition, run_id, key in index.execute(query)}
 
-    def _made(self, asset_key: dg.AssetKey, of: FromClause) -> Select[tuple[int]]:
+    def _made(self, asset_key: dg.AssetKey, of: FromClause) -> Select[int]:
         """Select the events that made an asset's partition, that of the row in ``of``."""
         event = SqlEventLogStorageTable.c
-        query: Select[tuple[int]] = select(event.id).where(
+        query: Select[int] = select(event.id).where(
             event.asset_key == asset_key.to_string(),
             event.dagster_event_type == _MADE.value,
             event.partition == of.c.partition,
         )
         details = self._get_assets_details([asset_key])
-        return cast(Select[tuple[int]], self._add_assets_wipe_filter_to_query(query, details, [asset_key]))
+        return cast(Select[int], self._add_assets_wipe_filter_to_query(query, details, [asset_key]))
 
     def get_asset_check_state(
         self, keys: Sequence[tuple[dg.AssetCheckKey, dg.PartitionsDefinition[str] | None]]

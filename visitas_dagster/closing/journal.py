@@ -5,14 +5,15 @@ Its rows belong here, with the ledger's days; what a close does does not.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import date
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, insert, or_, select, update
+from sqlalchemy import CompoundSelect, Connection, Select, func, insert, select, union_all, update
 
 from visitas_dagster.closing.days import ONE_DAY, bounds, days_to_close, oldest_kept
 from visitas_dagster.closing.sealing import loose_days
+from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.loading.ledger import shorten
 from visitas_dagster.loading.tables import bitacora_intentos as tries
 from visitas_dagster.loading.tables import cierres
@@ -77,7 +78,7 @@ class Journal:
             window = self._window(connection, oldest_kept(today, settings.retencion_backup_dias), today)
             pending |= set(connection.scalars(select(cierres.c.fecha).where(cierres.c.estado != DONE)))
             closed = self._closed(connection, window)
-            active = {day for day in window if day not in closed and self._is_active(connection, day)}
+            active = self._active(connection, [day for day in window if day not in closed])
         return pending, active, closed
 
     def missed(self) -> list[date]:
@@ -93,8 +94,7 @@ class Journal:
 
     def _window(self, connection: Connection, oldest: date, today: date) -> list[date]:
         """The days before today, from the first attempt on."""
-        # Their keys rise as they begin: looking for the earliest time would read them all.
-        first = connection.execute(select(tries.c.inicio).order_by(tries.c.id).limit(1)).scalar()
+        first = connection.scalar(select(func.min(tries.c.inicio)))
         if first is None:
             return []
         days = [oldest + number * ONE_DAY for number in range((today - oldest).days)]
@@ -107,7 +107,40 @@ class Journal:
         )
         return {row.fecha for row in rows if row.inicio >= bounds(row.fecha, self._platform.settings.zone)[1]}
 
-    def _is_active(self, connection: Connection, day: date) -> bool:
-        start, end = bounds(day, self._platform.settings.zone)
-        moved = or_(*(and_(column >= start, column < end) for column in (tries.c.inicio, tries.c.fin)))
-        return connection.execute(select(tries.c.id).where(moved).limit(1)).first() is not None
+    def _active(self, connection: Connection, days: Sequence[date]) -> set[date]:
+        """Those of these days, the oldest first, on which an attempt began or ended."""
+        began = self._reached(days, lambda since: connection.scalar(_next_begin(since)))
+        others = [day for day in days if day not in began]
+        return began | self._reached(others, lambda since: _earliest(connection.scalars(_next_ends(since))))
+
+    def _reached(self, days: Sequence[date], following: Callable[[datetime], datetime | None]) -> set[date]:
+        """Those of these days, the oldest first, in which a moment falls.
+
+        Args:
+            days: in the zone.
+            following: gives the first moment from one on, naive UTC; None after the last. It is asked at most once a
+                day, however many moments fall in it, and not for a day before the next moment.
+        """
+        found: set[date] = set()
+        moment: datetime | None = datetime.min
+        for day in days:
+            start, end = bounds(day, self._platform.settings.zone)
+            if moment is not None and moment < start:
+                moment = following(start)
+            if moment is not None and moment < end:
+                found.add(day)
+        return found
+
+
+def _next_begin(since: datetime) -> Select[datetime | None]:
+    return select(func.min(tries.c.inicio)).where(tries.c.inicio >= since)
+
+
+def _next_ends(since: datetime) -> CompoundSelect[datetime | None]:
+    """Select the next end with each result: each is where a range of the index over both begins."""
+    ends = select(func.min(tries.c.fin)).where(tries.c.fin >= since)
+    return union_all(*(ends.where(tries.c.resultado == result.value) for result in Resultado))
+
+
+def _earliest(moments: Iterable[datetime | None]) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)

@@ -192,6 +192,7 @@ bitacora_intentos = Table(
     Column("mensaje", Text),
     Index("ix_intentos_archivo", "archivo_id", "id"),
     Index("ix_intentos_resultado", "resultado", "fin"),
+    Index("ix_intentos_inicio", "inicio"),
     **_MYSQL,
 )
 """One row per attempt at a content: ``bitacora_control`` counts them, this tells them. Where a file stands on the
