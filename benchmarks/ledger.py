@@ -10,6 +10,7 @@ import statistics
 import time
 
 import dagster as dg
+from sqlalchemy import delete
 
 from benchmarks.event_history import TEMPLATE_FIRST, repeat_run
 from benchmarks.files import link_reports, write_report, write_small_reports
@@ -21,6 +22,7 @@ from benchmarks.report import Figure, Show, below, median_ratio, spread
 from benchmarks.servers import Servers
 from benchmarks.web import browser_page, seconds_until, web_server
 from visitas_dagster.instance import open_instance
+from visitas_dagster.loading.tables import cierres
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.sensors.arrivals import tick
@@ -51,6 +53,9 @@ def measure_ledger(servers: Servers, engine: str, known: int, new: int, pairs: i
         with open_instance(settings) as instance:
             _time_ticks(place, settings, instance, new, pairs, show, f"{what}, {new:,} new: a tick")
         _time_status(place, pairs, show, f"{what}, {new:,} new: `visitas status`")
+        with Platform(settings) as platform, platform.engine.begin() as connection:
+            connection.execute(delete(cierres))
+        _time_status(place, pairs, show, f"{what}, {new:,} new, no day closed: `visitas status`")
 
 
 def _remember(place: Installation, settings: Settings, known: int) -> None:

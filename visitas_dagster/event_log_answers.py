@@ -9,6 +9,7 @@ there: 13 s until it showed them, and 25 until the web server was at rest.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import partial
@@ -28,7 +29,7 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from sqlalchemy import FromClause, Select, func, select
+from sqlalchemy import FromClause, Select, func, or_, select
 
 MANY = 5000
 """Names from which on all of a definition's are read, rather than these looked up."""
@@ -37,19 +38,20 @@ _MADE = dg.DagsterEventType.ASSET_MATERIALIZATION
 _PLANNED = dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED
 _Recorded = AssetCheckExecutionRecordStatus
 _Resolved = AssetCheckExecutionResolvedStatus
-_ENDED = {_Recorded.SUCCEEDED.value: _Resolved.SUCCEEDED, _Recorded.FAILED.value: _Resolved.FAILED}
+_RESOLVED = {
+    _Recorded.PLANNED: _Resolved.IN_PROGRESS,
+    _Recorded.SUCCEEDED: _Resolved.SUCCEEDED,
+    _Recorded.FAILED: _Resolved.FAILED,
+}
 
 
 class _Judged(NamedTuple):
-    """What was recorded last of a check and a partition."""
+    """What a check said last of each partition, as far as it still says something of the partition."""
 
-    partition: str | None
-    status: str
-    run_id: str
-    event: int
-    target: int | None
-    made: int | None
-    """The event that made the partition last; ``target`` is the one that was judged."""
+    latest: int
+    """The greatest id of an event that was looked at, also of what is not in the rows."""
+    rows: list[tuple[str | None, str, str]]
+    """Partition, status, run; no partition twice."""
 
 
 class AnsweringEventLog(SqliteEventLogStorage):
@@ -127,11 +129,14 @@ class AnsweringEventLog(SqliteEventLogStorage):
         named = {key: of for key, of in keys if isinstance(of, dg.DynamicPartitionsDefinition) and of.name}
         others = [(key, of) for key, of in keys if key not in named]
         judged = {key: self._last_judged(key) for key in named}
-        finished = self._finished({last.run_id for of in judged.values() for last in of if _is_planned(last)})
+        planned = (
+            run_id for of in judged.values() for _, status, run_id in of.rows if status == _Recorded.PLANNED.value
+        )
+        finished = self._finished(set(planned))
         found = {key: _check_state(key, of, judged[key], finished) for key, of in named.items()}
         return {**super().get_asset_check_state(others), **found} if others else found
 
-    def _last_judged(self, key: dg.AssetCheckKey) -> list[_Judged]:
+    def _last_judged(self, key: dg.AssetCheckKey) -> _Judged:
         row = AssetCheckExecutionsTable.c
         # SQLite gives the other columns as they are in the row of the greatest id.
         last = (
@@ -139,9 +144,9 @@ class AnsweringEventLog(SqliteEventLogStorage):
                 row.partition,
                 row.execution_status,
                 row.run_id,
-                row.evaluation_event_storage_id,
-                row.materialization_event_storage_id,
-                func.max(row.id).label("id"),
+                row.evaluation_event_storage_id.label("event"),
+                row.materialization_event_storage_id.label("target"),
+                func.max(row.id),
             )
             .where(
                 row.asset_key == key.asset_key.to_string(),
@@ -152,13 +157,18 @@ class AnsweringEventLog(SqliteEventLogStorage):
             .subquery()
         )
         made = self._made(key.asset_key, last).with_only_columns(func.max(SqlEventLogStorageTable.c.id))
-        columns = [column for column in last.c if column.name != "id"]
-        query = select(*columns, made.correlate(last).scalar_subquery())
         # What was made without a partition was made of them all.
-        whole = self._get_latest_unpartitioned_materialization_storage_ids([key.asset_key]).get(key.asset_key)
+        whole = self._get_latest_unpartitioned_materialization_storage_ids([key.asset_key]).get(key.asset_key, 0)
+        found = select(last, func.coalesce(made.correlate(last).scalar_subquery(), 0).label("made")).subquery()
+        of = found.c
+        newest = func.max(of.made, whole)
+        is_told = or_(of.execution_status == _Recorded.PLANNED.value, newest == 0, newest == of.target)
+        rows = func.json_group_array(func.json_array(of.partition, of.execution_status, of.run_id)).filter(is_told)
+        # One row of one text: nearly all are dropped, and a hundred thousand objects are not made meanwhile.
+        query = select(func.coalesce(func.max(func.max(of.event, newest)), 0), rows)
         with self.index_connection() as index:
-            found = [_Judged._make(columns) for columns in index.execute(query)]
-        return found if whole is None else [last._replace(made=max(last.made or 0, whole)) for last in found]
+            latest, told = index.execute(query).one()
+        return _Judged(latest, json.loads(told))
 
     def _finished(self, run_ids: Collection[str]) -> dict[str, dg.DagsterRunStatus]:
         if not run_ids:
@@ -167,31 +177,24 @@ class AnsweringEventLog(SqliteEventLogStorage):
         return {run.run_id: run.status for run in runs}
 
 
-def _is_planned(last: _Judged) -> bool:
-    return last.status == _Recorded.PLANNED.value
-
-
 def _check_state(
     key: dg.AssetCheckKey,
     partitions: dg.PartitionsDefinition[str],
-    judged: Sequence[_Judged],
+    judged: _Judged,
     finished: Mapping[str, dg.DagsterRunStatus],
 ) -> AssetCheckState:
-    """Return what follows from what was recorded last; ``judged`` has no partition twice."""
-    known = partitions.filter_valid_partition_keys({last.partition for last in judged if last.partition is not None})
+    """Return what follows from what was said last."""
+    known = partitions.filter_valid_partition_keys({name for name, *_ in judged.rows if name is not None})
     names: dict[AssetCheckExecutionResolvedStatus, list[str]] = {}
     runs: dict[str, list[str]] = {}
-    for last in judged:
-        if last.partition is None or last.partition not in known:
-            continue
-        if _is_planned(last):
-            names.setdefault(_Resolved.IN_PROGRESS, []).append(last.partition)
-            runs.setdefault(last.run_id, []).append(last.partition)
-        elif last.made is None or last.made == last.target:
-            names.setdefault(_ENDED[last.status], []).append(last.partition)
+    for name, status, run_id in judged.rows:
+        if name is not None and name in known:
+            names.setdefault(_RESOLVED[_Recorded(status)], []).append(name)
+            if status == _Recorded.PLANNED.value:
+                runs.setdefault(run_id, []).append(name)
     subset = partial(SerializableEntitySubset.from_coercible_value, key, partitions_def=partitions)
     state = AssetCheckState(
-        latest_storage_id=max((max(last.event, last.made or 0) for last in judged), default=0),
+        latest_storage_id=judged.latest,
         subsets={status: subset(of) for status, of in names.items()},
         in_progress_runs={run_id: subset(of) for run_id, of in runs.items()},
     )
