@@ -6,11 +6,10 @@ Opening connections and telling errors apart belong here; what is read and writt
 from __future__ import annotations
 
 import re
-import sqlite3
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pymysql.connections
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -22,6 +21,9 @@ from visitas_dagster.domain.failures import PermanentFailure, SettingsError, Sys
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.resources import tls
 from visitas_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    import sqlite3
 
 READ_ONLY = "visitas_solo_lectura"
 """Execution option of a connection that only reads: SQLite then takes no write lock."""
