@@ -86,7 +86,7 @@ bitacora_control = Table(
     Column("vigente", Boolean, nullable=False),
     UniqueConstraint("archivo", "sha256", name="uq_bitacora_archivo_contenido"),
     Index("ix_bitacora_contenido", "sha256"),
-    Index("ix_bitacora_estado", "estado", "fin"),
+    Index("ix_bitacora_estado_cuentas", "estado", "fin", "vigente", "registros_validos", "registros_invalidos"),
     **_MYSQL,
 )
 """One row per distinct content of a name."""
