@@ -1,7 +1,7 @@
--- The visits of the version that comes, to be held against those of the one that stands.
+-- The visits of the version that comes, in the order of their e-mails.
 CREATE TEMPORARY TABLE IF NOT EXISTS lote_visitas (
     n integer PRIMARY KEY,
-    linea int NOT NULL,
+    linea int NOT NULL UNIQUE,
     email varchar(254) NOT NULL,
     jyv varchar(64),
     badmail varchar(64),

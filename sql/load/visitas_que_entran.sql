@@ -7,6 +7,6 @@ SELECT
     :archivo_id, l.linea, l.email, l.jyv, l.badmail, l.baja, l.fecha_envio, l.fecha_open, l.opens,
     l.opens_virales, l.fecha_click, l.clicks, l.clicks_virales, l.links, l.ips, l.navegadores, l.plataformas
 FROM lote_visitas AS l
-LEFT JOIN lote_iguales AS i ON i.n = l.n
-WHERE i.n IS NULL
-ORDER BY l.email, l.fecha_envio
+LEFT JOIN lote_quedan AS q ON q.n = l.n
+WHERE q.n IS NULL
+ORDER BY l.n

@@ -1,5 +1,5 @@
 -- The visits that come as they stand are the new version's, and stand in its lines.
 UPDATE estadisticas
-SET archivo_id = :archivo_id, linea = i.linea
-FROM lote_iguales AS i
-WHERE i.id = estadisticas.id
+SET archivo_id = :archivo_id, linea = q.linea
+FROM lote_quedan AS q
+WHERE q.id = estadisticas.id

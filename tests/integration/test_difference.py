@@ -77,6 +77,8 @@ def lines_of(pipeline: Pipeline) -> list[tuple[Any, ...]]:
 @example(before=[record()] * 3, after=[record()] * 2, elsewhere=[])
 @example(before=[record(jyv="-"), record(jyv="NULL")], after=[record(jyv="NULL"), record(jyv="a")], elsewhere=[])
 @example(before=[record(jyv="a", badmail="-")], after=[record(jyv="-", badmail="a")], elsewhere=[record()])
+@example(before=[record(jyv="a"), record(links="á")], after=[record(jyv="A"), record(links="a")], elsewhere=[])
+@example(before=[record(EMAILS[0]), record(EMAILS[1])], after=[record(EMAILS[1]), record(EMAILS[0])], elsewhere=[])
 def test_a_correction_leaves_what_comes_again(
     pipeline: Pipeline, before: list[str], after: list[str], elsewhere: list[str]
 ) -> None:

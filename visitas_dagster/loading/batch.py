@@ -20,8 +20,14 @@ EMAILS: Final = "lote_correos"
 VISITS: Final = "lote_visitas"
 """The visits of a version that replaces another."""
 
-ALIKE: Final = "lote_iguales"
+STAYING: Final = "lote_quedan"
 """Which of them stand already."""
+
+LEAVING: Final = "lote_salen"
+"""The visits of the replaced version that do not come again."""
+
+ENTERING: Final = "lote_entran"
+"""Those of the version that comes which do not stand in their line."""
 
 # What is known of a session, kept with it by SQLAlchemy for as long as it lives.
 _MADE = "visitas_lotes"
@@ -31,7 +37,7 @@ _FILLED = "visitas_lotes_usados"
 def create(connection: Connection, dialect: str) -> None:
     """Create the tables where the session has none yet, outside the load's transaction."""
     if _MADE not in connection.info:
-        for name in (VISITORS, EMAILS, VISITS, ALIKE):
+        for name in (VISITORS, EMAILS, VISITS, STAYING, LEAVING, ENTERING):
             connection.execute(statement(f"{name}_crear", dialect))
         connection.commit()
         connection.info[_MADE] = True

@@ -44,7 +44,7 @@ class Difference:
         """Remember them; rows are about to go into the tables."""
         self._connection = connection
         self._dialect = dialect
-        batch.expect(connection, batch.VISITS, batch.ALIKE, batch.EMAILS)
+        batch.expect(connection, batch.VISITS, batch.STAYING, batch.LEAVING, batch.ENTERING, batch.EMAILS)
 
     def make(self, standing: int, coming: int) -> Changed:
         """Make the visits of one version those of the other, and note the visitors to be counted anew.
@@ -53,14 +53,17 @@ class Difference:
             standing: the ledger key of the version that stands.
             coming: the key of the one that comes; the same for a replay.
         """
-        kept = self._do("visitas_iguales", standing)
-        self._do("correos_que_salen", standing)
+        self._do("visitas_en_su_linea", standing)
+        left = self._do("visitas_sin_pareja", standing) and self._do("visitas_sin_linea")
+        if left and self._do("visitas_emparejar"):
+            self._do("visitas_emparejadas")
+        self._do("correos_que_salen")
         self._do("correos_que_entran")
         visitors, new_visitors = self._visitors()
-        self._do("visitas_que_salen", standing)
-        moved = self._do("visitas_que_quedan", coming)
+        self._do("visitas_que_salen")
+        kept = self._do("visitas_que_quedan", coming)
         entered = self._do("visitas_que_entran", coming)
-        return Changed(min(kept, moved), entered, visitors, new_visitors)
+        return Changed(kept, entered, visitors, new_visitors)
 
     def _visitors(self) -> tuple[int, int]:
         visitors, new = self._connection.execute(statement("visitantes_que_entran", self._dialect)).one()
