@@ -18,7 +18,7 @@ from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.incidents import Incidents
 from visitas_dagster.resources.platform import Platform
-from visitas_dagster.steps.arrivals import look, owed
+from visitas_dagster.steps.arrivals import owed, reports_among
 
 MAX_ROWS = 20
 
@@ -86,7 +86,8 @@ def _show_missed_closes(console: Console, platform: Platform) -> None:
 
 def _show_pending(console: Console, platform: Platform) -> None:
     platform.settings.require_sftp()
-    observed = look(platform, {})
+    listing = platform.sftp.list()
+    observed = reports_among(platform, listing, {})
     pending = owed(platform, [seen.listed for seen in observed.values()])
     console.print(
         f"Servidor SFTP: {counted(len(observed), 'reporte', 'reportes')}, "
@@ -96,7 +97,7 @@ def _show_pending(console: Console, platform: Platform) -> None:
         console.print(f"  {text(listed.archivo)}  {counted(listed.bytes, 'byte', 'bytes')}")
     if len(pending) > MAX_ROWS:
         console.print(f"  … y {number(len(pending) - MAX_ROWS)} más")
-    _show_others(console, [listed.archivo for listed in platform.sftp.list() if listed.archivo not in observed])
+    _show_others(console, [listed.archivo for listed in listing if listed.archivo not in observed])
 
 
 def _show_others(console: Console, names: Sequence[str]) -> None:

@@ -40,8 +40,14 @@ def look(platform: Platform, earlier: Mapping[str, Observation]) -> dict[str, Ob
     Raises:
         SystemFailure: the server does not answer, refuses us, or has no such folder.
     """
+    return reports_among(platform, platform.sftp.list(), earlier)
+
+
+def reports_among(
+    platform: Platform, listing: Sequence[Listed], earlier: Mapping[str, Observation]
+) -> dict[str, Observation]:
+    """Carry over since when each report of a listing has stood still; warn of names that are not taken."""
     pattern = platform.settings.patron_archivo
-    listing = platform.sftp.list()
     for archivo, reason in unsafe_names((listed.archivo for listed in listing), pattern).items():
         _tell_once(archivo, reason)
     reports = [listed for listed in listing if is_report(listed.archivo, pattern)]
