@@ -70,21 +70,31 @@ def prepare_home(settings: Settings) -> Path:
     """
     home = settings.instance_dir
     path = home / "dagster.yaml"
-    try:
+    with _folder_errors(settings):
         home.mkdir(parents=True, exist_ok=True)
         plain = (files("visitas_dagster") / "dagster.yaml").read_text(encoding="utf-8")
         present = path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
         if present is None or _is_untouched(present, plain):
-            path.write_text(plain + (_STORAGE if settings.dagster_db_url else _event_log(home)), encoding="utf-8")
+            wanted = plain + (_STORAGE if settings.dagster_db_url else _event_log(home))
+            if wanted != present:
+                # Not each time: the daemon and the web server may be reading it.
+                path.write_text(wanted, encoding="utf-8")
         else:
             _require_agreement(path, present, settings)
+    return home
+
+
+@contextmanager
+def _folder_errors(settings: Settings) -> Iterator[None]:
+    """Turn the disk's errors in Dagster's home into the one line that names its setting."""
+    try:
+        yield
     except OSError as error:
         raise SettingsError(
             "DAGSTER_HOME" if settings.dagster_home else "VISITAS_HOME",
-            f"no se puede escribir en {home} ({cause(error)})",
+            f"no se puede escribir en {settings.instance_dir} ({cause(error)})",
             "cree la carpeta, o dé permiso de escritura sobre ella al usuario que corre visitas",
         ) from error
-    return home
 
 
 def _event_log(home: Path) -> str:
@@ -125,16 +135,18 @@ def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterat
             draws on the terminal wants it not: its bars would land there, and the processes that mirror the output
             die of the terminal's Ctrl-C with a traceback each.
     """
-    home = prepare_home(settings)
     # Runs started from here read the same instance; Dagster finds it by this variable only.
-    wanted = {"DAGSTER_HOME": str(home)}
+    wanted = {"DAGSTER_HOME": str(settings.instance_dir)}
     if settings.dagster_db_url is None:
         # The event log would set it, and leave it behind.
         wanted[BATCH_SIZE] = os.environ.get(BATCH_SIZE, BATCH)
     else:
         wanted["VISITAS_DAGSTER_DB_URL"] = settings.dagster_db_url.get_secret_value()
-    with _environment(wanted), _opened(home, settings, {} if captures_output else _NO_CAPTURE) as instance:
-        yield instance
+    with _environment(wanted):
+        with _one_at_a_time(settings):
+            instance = _opened(prepare_home(settings), settings, {} if captures_output else _NO_CAPTURE)
+        with instance:
+            yield instance
 
 
 @contextmanager
@@ -155,9 +167,8 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.DagsterInstance:
     """Open it; raise :class:`SettingsError` or :class:`SystemFailure` in place of Dagster's pages of explanation."""
     try:
-        with _one_at_a_time(home):
-            instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
-            cap_pools(instance, settings)
+        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+        cap_pools(instance, settings)
     except SQLAlchemyError as error:
         setting = "VISITAS_DAGSTER_DB_URL" if settings.dagster_db_url else "DAGSTER_HOME"
         raise SystemFailure(
@@ -174,11 +185,15 @@ def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.
 
 
 @contextmanager
-def _one_at_a_time(home: Path) -> Iterator[None]:
+def _one_at_a_time(settings: Settings) -> Iterator[None]:
     """Keep other commands out while Dagster's files are made: two that made them at once left a schema that no
     version of Dagster reads any more ("more than one head present"). The lock dies with its process.
     """
-    with (home / ".apertura").open("a") as file:
+    home = settings.instance_dir
+    with _folder_errors(settings):
+        home.mkdir(parents=True, exist_ok=True)
+        file = (home / ".apertura").open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

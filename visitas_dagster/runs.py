@@ -184,15 +184,11 @@ def serve(settings: Settings, connection: Connection) -> None:
     Raises:
         EOFError: nobody is at its other end any more.
     """
-    run = connection.recv()
-    # Not before there is a run: the first process has opened the instance then. Two that create Dagster's tables at
-    # once leave a schema that neither can read.
     with Platform(settings) as platform, open_instance(settings, captures_output=False) as instance:
         here = Here(platform, _Telling(connection), instance)
-        while run is not None:
+        while (run := connection.recv()) is not None:
             here.execute(run)
             connection.send(None)
-            run = connection.recv()
 
 
 class _Telling(Silent):
