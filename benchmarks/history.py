@@ -43,12 +43,12 @@ def measure_history(servers: Servers, engine: str, sizes: Sizes, pairs: int, sho
     with installation(servers.sftp, servers.database(engine)) as place:
         _fill(place, sizes)
         _warm_up(place)
-        _measure(servers, engine, place, sizes, range(1, pairs + 1), what, show)
+        _show(what, [_pair(servers, engine, place, sizes, number) for number in range(1, pairs + 1)], show)
         with servers.buffer_pool(engine, POOL_MIB):
             # One more, not shown: its pages come from the disk.
             _pair(servers, engine, place, sizes, pairs + 1)
-            numbers = range(pairs + 2, 2 * pairs + 2)
-            _measure(servers, engine, place, sizes, numbers, f"{what}, a buffer pool of {POOL_MIB:,} MiB", show)
+            found = [_pair(servers, engine, place, sizes, number) for number in range(pairs + 2, 2 * pairs + 2)]
+            _show(f"{what}, a buffer pool of {POOL_MIB:,} MiB", found, show)
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,6 @@ class _Pair:
     first: Measured
     corrected: Measured
     known: float
-
-
-def _measure(
-    servers: Servers, engine: str, place: Installation, sizes: Sizes, numbers: range, what: str, show: Show
-) -> None:
-    found = [_pair(servers, engine, place, sizes, number) for number in numbers]
-    _show(
-        what,
-        [pair.empty for pair in found],
-        [pair.first for pair in found],
-        [pair.corrected for pair in found],
-        found[-1].known,
-        show,
-    )
 
 
 def _pair(servers: Servers, engine: str, place: Installation, sizes: Sizes, number: int) -> _Pair:
@@ -88,10 +74,9 @@ def _pair(servers: Servers, engine: str, place: Installation, sizes: Sizes, numb
     return _Pair(empty, first, corrected, known)
 
 
-def _show(
-    what: str, empty: list[Measured], first: list[Measured], corrected: list[Measured], known: float, show: Show
-) -> None:
-    alone, loads, again = ([run.seconds for run in runs] for runs in (empty, first, corrected))
+def _show(what: str, pairs: list[_Pair], show: Show) -> None:
+    alone, loads = [pair.empty.seconds for pair in pairs], [pair.first.seconds for pair in pairs]
+    again = [pair.corrected.seconds for pair in pairs]
     ratio = median_ratio(loads, alone)
     show(
         Figure(
@@ -100,7 +85,7 @@ def _show(
             spread(alone),
             ratio,
             at_most(ratio, AGAINST_EMPTY),
-            f"{known:.0%} of the file's visitors are known to the history",
+            f"{pairs[-1].known:.0%} of the file's visitors are known to the history",
         )
     )
     ratio = median_ratio(again, loads)

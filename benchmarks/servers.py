@@ -34,6 +34,10 @@ _RESIZE_S = 60
 _SHOWN = ("innodb_buffer_pool_size", "innodb_flush_log_at_trx_commit", "log_bin", "local_infile")
 
 
+class NotResized(RuntimeError):
+    """A server did not take the memory that it was to have."""
+
+
 class Servers:
     """OpenSSH, and a database server per engine.
 
@@ -108,7 +112,9 @@ def _resize(server: DatabaseServer, size: int) -> None:
     # It goes on in the background, and MySQL rounds up to what its chunks make.
     limit = time.monotonic() + _RESIZE_S
     status = "SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_pages_total'"
-    while abs(int(server.execute(status)[0][1]) * _PAGE / size - 1) > _ROUNDED and time.monotonic() < limit:
+    while abs(int(server.execute(status)[0][1]) * _PAGE / size - 1) > _ROUNDED:
+        if time.monotonic() > limit:
+            raise NotResized(f"the buffer pool does not become {size / MIB:.0f} MiB")
         time.sleep(0.2)
 
 

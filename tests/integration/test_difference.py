@@ -45,25 +45,25 @@ def take(pipeline: Pipeline, name: str, *lines: str) -> None:
     assert [task.failure for task in pipeline.run_pass()] == [None]
 
 
+def current(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """The visits of the name's current version."""
+    owners = {row["id"] for row in pipeline.rows(tables.bitacora_control) if row["archivo"] == NAME and row["vigente"]}
+    return [row for row in pipeline.rows(tables.estadisticas) if row["archivo_id"] in owners]
+
+
+def said(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What a visit says: neither its key nor its owner nor its line."""
+    return tuple(value for column, value in row.items() if column not in OWN)
+
+
 def visits(pipeline: Pipeline) -> dict[int, tuple[Any, ...]]:
-    """The visits of the name's current version without line and owner, by key."""
-    current = {row["id"] for row in pipeline.rows(tables.bitacora_control) if row["archivo"] == NAME and row["vigente"]}
-    return {
-        row["id"]: tuple(value for column, value in row.items() if column not in OWN)
-        for row in pipeline.rows(tables.estadisticas)
-        if row["archivo_id"] in current
-    }
+    """What the current visits say, by key."""
+    return {row["id"]: said(row) for row in current(pipeline)}
 
 
 def lines_of(pipeline: Pipeline) -> list[tuple[Any, ...]]:
-    """The same visits in the order of their lines, with these."""
-    found = pipeline.rows(tables.estadisticas)
-    owners = {row["id"] for row in pipeline.rows(tables.bitacora_control) if row["archivo"] == NAME and row["vigente"]}
-    return sorted(
-        (row["linea"], *(str(value) for column, value in row.items() if column not in OWN))
-        for row in found
-        if row["archivo_id"] in owners
-    )
+    """The same in the order of their lines, with these."""
+    return sorted((row["linea"], *map(str, said(row))) for row in current(pipeline))
 
 
 @settings(
@@ -97,6 +97,30 @@ def test_a_correction_leaves_what_comes_again(
     # By key and values: SQLite gives the key of a row that went to one that comes.
     assert len(stood.items() & stands.items()) == alike.total()
     assert pipeline.broken_promises() == []
+
+
+OTHERWISE = {
+    "email": "otra@example.com",
+    "fecha_envio": "02/03/2024 10:00",
+    **dict.fromkeys(("fecha_open", "fecha_click"), "02/03/2024 10:00"),
+    **dict.fromkeys(("opens", "opens_virales", "clicks", "clicks_virales"), "3"),
+    **dict.fromkeys(("jyv", "badmail", "baja", "links", "ips", "navegadores", "plataformas"), "x"),
+}
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["in its line", "in another line"])
+def test_a_change_in_any_column_is_seen(pipeline: Pipeline, moved: bool) -> None:
+    assert OTHERWISE.keys() == {column.name for column in tables.estadisticas.columns} - OWN
+    for column, value in OTHERWISE.items():
+        pipeline.clear()
+        take(pipeline, NAME, record(), record("eva@example.net"))
+        changed = [record(**{column: value}), record("eva@example.net")]
+        take(pipeline, NAME, *(reversed(changed) if moved else changed))
+        found = lines_of(pipeline)
+        pipeline.clear()
+        take(pipeline, NAME, *(reversed(changed) if moved else changed))
+        assert found == lines_of(pipeline), column
+        assert pipeline.broken_promises() == []
 
 
 def test_a_replay_leaves_every_row_and_mends_one_that_was_changed(pipeline: Pipeline) -> None:

@@ -37,14 +37,13 @@ class Changed:
 class Difference:
     """The statements over one connection, inside the transaction of a load.
 
-    The visits that come go into :data:`~visitas_dagster.loading.batch.VISITS` first; none where nothing comes.
+    The visits that come stand in :data:`~visitas_dagster.loading.batch.VISITS` by then; none where nothing comes.
     """
 
     def __init__(self, connection: Connection, dialect: str) -> None:
-        """Remember them; rows are about to go into the tables."""
+        """Remember them."""
         self._connection = connection
         self._dialect = dialect
-        batch.expect(connection, batch.VISITS, batch.STAYING, batch.LEAVING, batch.ENTERING, batch.EMAILS)
 
     def make(self, standing: int, coming: int) -> Changed:
         """Make the visits of one version those of the other, and note the visitors to be counted anew.
@@ -53,6 +52,7 @@ class Difference:
             standing: the ledger key of the version that stands.
             coming: the key of the one that comes; the same for a replay.
         """
+        batch.expect(self._connection, batch.STAYING, batch.LEAVING, batch.ENTERING, batch.EMAILS)
         self._do("visitas_en_su_linea", standing)
         left = self._do("visitas_sin_pareja", standing) and self._do("visitas_sin_linea")
         if left and self._do("visitas_emparejar"):

@@ -274,16 +274,16 @@ class _Load:
 
     def _correct(self, standing: int, period: Period) -> Loaded:
         """Make the visits that stand those that come; the rejects go in anew."""
-        difference = Difference(self.connection, self.dialect)
+        batch.expect(self.connection, batch.VISITS)
         self._write_all(self._ready_to_compare())
-        changed = self._change(standing, period, difference)
+        changed = self._change(standing, period)
         # What travelled is one thing, what stands now another: both must be all there is.
         self.written[estadisticas.name] = min(self.written[batch.VISITS], changed.kept + changed.entered)
         return self._loaded(changed.new_visitors, changed.visitors - changed.new_visitors)
 
-    def _change(self, standing: int, period: Period, difference: Difference | None = None) -> Changed:
+    def _change(self, standing: int, period: Period) -> Changed:
         """Make the visits that stand those in ``VISITS``: none, where the content that comes stands elsewhere."""
-        changed = (difference or Difference(self.connection, self.dialect)).make(standing, self.entry.id)
+        changed = Difference(self.connection, self.dialect).make(standing, self.entry.id)
         self.visitors.recount(period)
         return changed
 

@@ -82,7 +82,7 @@ def owed(platform: Platform, files: Sequence[Listed], insisted: Collection[str] 
         entry = known.get(listed.archivo)
         return listed.archivo in insisted or is_owed(listed, entry, attempts.get(entry.id, []) if entry else [], today)
 
-    with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+    with _reservations(platform) as reservations:
         return [
             listed for listed in files if wanted(listed) and not _is_at_work(known.get(listed.archivo), reservations)
         ]
@@ -104,7 +104,7 @@ def are_at_others(platform: Platform, names: Collection[str], since: datetime) -
     """
     known = History(platform.engine, platform.settings.zone).newest(names)
     ended = {archivo for archivo, entry in known.items() if entry.fin is not None and entry.fin > since}
-    with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+    with _reservations(platform) as reservations:
         return not reservations.take_all([archivo for archivo in names if archivo not in ended])
 
 
@@ -122,7 +122,7 @@ def away(platform: Platform, present: Collection[str]) -> list[str]:
     unfinished = [archivo for archivo in history.unfinished() if archivo not in present]
     unfinished += _due_again(platform, history, present)
     if unfinished:
-        with closing(open_reservations(platform.engine, platform.folders.locks)) as reservations:
+        with _reservations(platform) as reservations:
             names += [archivo for archivo in unfinished if not _is_taken(archivo, reservations)]
     return list(dict.fromkeys(names))
 
@@ -166,6 +166,11 @@ def finished_among(platform: Platform, files: Sequence[Listed]) -> list[Listed]:
     ends = platform.sftp.last_bytes(recent) if recent else {}
     left = {listed.archivo for listed in recent if ends.get(listed.archivo) != b"\n"}
     return [listed for listed in files if listed.archivo not in left]
+
+
+def _reservations(platform: Platform) -> closing[Reservations]:
+    """Who works on which name, asked within the block."""
+    return closing(open_reservations(platform.engine, platform.folders.locks))
 
 
 def _is_at_work(known: Known | None, reservations: Reservations) -> bool:
