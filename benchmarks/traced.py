@@ -89,7 +89,7 @@ class Watch:
 def statement_name(statement: str) -> str:
     """Return ``sql: VERB table`` for the statements that take time, ``sql: other`` for the rest."""
     text = " ".join(statement.split())
-    for table in ("estadisticas", "errores", "lote_visitantes"):
+    for table in ("estadisticas", "errores"):
         if f"INTO TABLE {table} " in text or text.startswith(f"INSERT INTO {table} ("):
             return f"sql: rows into {table}"
     if "INSERT INTO visitantes" in text:

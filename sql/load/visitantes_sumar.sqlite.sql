@@ -3,12 +3,7 @@ INSERT INTO visitantes (
     email, fecha_primera_visita, fecha_ultima_visita,
     visitas_totales, visitas_anio_actual, visitas_mes_actual, actualizado_en
 )
-SELECT
-    email, fecha_primera_visita, fecha_ultima_visita,
-    visitas_totales, visitas_anio_actual, visitas_mes_actual, :ahora
-FROM lote_visitantes
-WHERE true
-ORDER BY email
+VALUES :visitantes
 ON CONFLICT (email) DO UPDATE SET
     fecha_primera_visita = min(fecha_primera_visita, excluded.fecha_primera_visita),
     fecha_ultima_visita = max(fecha_ultima_visita, excluded.fecha_ultima_visita),

@@ -24,6 +24,7 @@ from visitas_dagster.domain.report import open_report
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import batch, tables
 from visitas_dagster.loading.transaction import Loaded, load_file
+from visitas_dagster.loading.visitors import VisitorTables
 from visitas_dagster.loading.writers import (
     LoadDataWriter,
     MultiRowWriter,
@@ -484,12 +485,22 @@ class FailingWriter:
         return self._writer.write(connection, target, packed, constants)
 
 
-@pytest.mark.parametrize("at", [0, 1, 2])
-def test_a_load_that_fails_between_its_writes_leaves_nothing(pipeline: Pipeline, tools: RunTools, at: int) -> None:
+def _lose_connection(*_: object) -> None:
+    raise TransientFailure("se perdió la conexión")
+
+
+@pytest.mark.parametrize("at", [0, 1, None], ids=["rejects", "visits", "visitors"])
+def test_a_load_that_fails_between_its_writes_leaves_nothing(
+    pipeline: Pipeline, tools: RunTools, at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pipeline.deliver("report_1.txt", report(record(ANA), record("sin arroba")))
     task = pipeline.validated(tools, "report_1.txt")
-    with pytest.raises(TransientFailure):
-        load_now(tools, task, FailingWriter(tools.writer, at))
+    writer = tools.writer if at is None else FailingWriter(tools.writer, at)
+    with monkeypatch.context() as patched:
+        if at is None:
+            patched.setattr(VisitorTables, "add", _lose_connection)
+        with pytest.raises(TransientFailure):
+            load_now(tools, task, writer)
     for table in (tables.estadisticas, tables.errores, tables.visitantes, tables.contenidos_cargados):
         assert pipeline.rows(table) == []
     assert load_now(tools, task) == Loaded(Estado.COMPLETADO_CON_ERRORES, valid=1, invalid=1, new_visitors=1)

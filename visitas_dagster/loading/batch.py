@@ -11,9 +11,6 @@ from sqlalchemy import Connection
 
 from visitas_dagster.loading.statements import statement
 
-VISITORS: Final = "lote_visitantes"
-"""The file's visitors, in the order of the key, so that its pages fill in order."""
-
 EMAILS: Final = "lote_correos"
 """The visitors to be counted anew."""
 
@@ -37,7 +34,7 @@ _FILLED = "visitas_lotes_usados"
 def create(connection: Connection, dialect: str) -> None:
     """Create the tables where the session has none yet, outside the load's transaction."""
     if _MADE not in connection.info:
-        for name in (VISITORS, EMAILS, VISITS, STAYING, LEAVING, ENTERING):
+        for name in (EMAILS, VISITS, STAYING, LEAVING, ENTERING):
             connection.execute(statement(f"{name}_crear", dialect))
         connection.commit()
         connection.info[_MADE] = True

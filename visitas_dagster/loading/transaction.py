@@ -33,6 +33,7 @@ from visitas_dagster.loading.ranges import Mask, in_order
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
 from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
+from visitas_dagster.loading.tallies import HeldTallies, Rows
 from visitas_dagster.loading.visitors import Period, VisitorTables
 from visitas_dagster.loading.writers import Packed, RowWriter
 from visitas_dagster.resources.database import database_errors
@@ -136,7 +137,8 @@ class _Load:
         self.key = key
         self.held = held
         self.progress = progress
-        self.visitors = VisitorTables(connection, dialect, now())
+        self.begun = now()
+        self.visitors = VisitorTables(connection, dialect, self.begun)
         self.is_erased: IsErased | None = None
         self.written: Counter[str] = Counter()
 
@@ -266,11 +268,10 @@ class _Load:
 
     def _insert(self, period: Period) -> Loaded:
         """Put the rows in where none of the name stands, and add to its visitors."""
-        batch.expect(self.connection, batch.VISITORS)
-        self._write_all(self._ready_visits(period))
-        staged = self.written[batch.VISITORS]
-        known = self.visitors.add(staged)
-        return self._loaded(staged - known, known)
+        with HeldTallies(self.prepared.rejected_path.parent) as tallies:
+            self._write_all(self._ready_visits(period, tallies))
+            new, known = self.visitors.add(ahead(self._rows(tallies), worth=not self._is_short))
+        return self._loaded(new, known)
 
     def _correct(self, standing: int, period: Period) -> Loaded:
         """Make the visits that stand those that come; the rejects go in anew."""
@@ -314,18 +315,22 @@ class _Load:
                     yield errores.name, self.writer.pack(masked)
             yield from visits
 
-    def _ready_visits(self, period: Period) -> Iterator[tuple[str, Packed]]:
-        """Make the visits of some e-mails ready, then their visitors, in the order of their keys.
+    def _ready_visits(self, period: Period, tallies: HeldTallies) -> Iterator[tuple[str, Packed]]:
+        """Make the visits of some e-mails ready and hold their visitors, both in the order of their keys.
 
         Out of order, the pages of the indexes are read and written many times over; in order, 10 million visits take
         MariaDB no longer a row than one million (150 and 18.8 s).
         """
         for tables in self._in_order():
-            tallies = []
+            counted = []
             for visits in tables:
-                tallies.append(tally(visits, period.year, period.month))
+                counted.append(tally(visits, period.year, period.month))
                 yield from self._packed(estadisticas.name, visits)
-            yield batch.VISITORS, self.writer.pack(merge(tallies) if len(tallies) > 1 else tallies[0])
+            tallies.hold(merge(counted) if len(counted) > 1 else counted[0])
+
+    def _rows(self, tallies: HeldTallies) -> Iterator[Rows]:
+        with disk_errors("leer los visitantes"):
+            yield from tallies.rows(self.begun, self.dialect)
 
     def _ready_to_compare(self) -> Iterator[tuple[str, Packed]]:
         for tables in self._in_order():
@@ -345,8 +350,7 @@ class _Load:
     def _write(self, target: str, packed: Packed) -> None:
         constants = {"archivo_id": self.entry.id} if target in {table.name for table in _TARGETS} else {}
         self.written[target] += self.writer.write(self.connection, target, packed, constants)
-        if target != batch.VISITORS:
-            self.progress(packed.rows.num_rows)
+        self.progress(packed.rows.num_rows)
 
     def _require_none(self) -> None:
         """Refuse rows that stand for this ledger row already: what goes in is to be all there is."""
