@@ -5,6 +5,7 @@ The transaction, the visitors and the writers belong here; arbitrary deliveries 
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,9 +23,11 @@ from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha2
 from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, TransientFailure
 from visitas_dagster.domain.report import open_report
 from visitas_dagster.domain.states import Estado
+from visitas_dagster.erasure import forget
 from visitas_dagster.loading import batch, tables
+from visitas_dagster.loading.ready import Ready
 from visitas_dagster.loading.transaction import Loaded, load_file
-from visitas_dagster.loading.visitors import VisitorTables
+from visitas_dagster.loading.visitors import Period, VisitorTables
 from visitas_dagster.loading.writers import (
     LoadDataWriter,
     MultiRowWriter,
@@ -33,6 +36,7 @@ from visitas_dagster.loading.writers import (
     SqliteWriter,
     choose_writer,
 )
+from visitas_dagster.steps.load import make_ready
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
@@ -360,7 +364,7 @@ def tools(pipeline: Pipeline) -> Iterator[RunTools]:
         yield tools
 
 
-def load_now(tools: RunTools, task: FileTask, writer: RowWriter | None = None) -> Loaded:
+def load_now(tools: RunTools, task: FileTask, writer: RowWriter | None = None, ready: Ready | None = None) -> Loaded:
     """Load a validated file once, without retries."""
     assert task.entry is not None
     assert task.prepared is not None
@@ -373,6 +377,7 @@ def load_now(tools: RunTools, task: FileTask, writer: RowWriter | None = None) -
         today=tools.platform.today(),
         key=tools.platform.erasure_key,
         held=1000,
+        ready=ready,
     )
 
 
@@ -504,6 +509,39 @@ def test_a_load_that_fails_between_its_writes_leaves_nothing(
     for table in (tables.estadisticas, tables.errores, tables.visitantes, tables.contenidos_cargados):
         assert pipeline.rows(table) == []
     assert load_now(tools, task) == Loaded(Estado.COMPLETADO_CON_ERRORES, valid=1, invalid=1, new_visitors=1)
+
+
+@pytest.mark.parametrize("found", ["as expected", "somebody erased", "another month", "a version that stands"])
+def test_files_made_ready_together_load_as_what_they_find_asks_for(
+    pipeline: Pipeline, tools: RunTools, found: str
+) -> None:
+    """What was made ready before the transaction holds only where the transaction finds what it was made for."""
+    deliveries = {
+        "report_1.txt": report(record(LUIS), record(ANA), record(ANA, "01/02/2024 10:00"), record("sin arroba")),
+        "report_2.txt": report(record(ANA), record(EVA, "01/03/2023 10:00")),
+        "report_3.txt": report(),
+    }
+    if found == "a version that stands":
+        take(pipeline, "report_1.txt", report(record(EVA), record(ANA)))
+    for name, data in deliveries.items():
+        pipeline.deliver(name, data)
+    tasks = [pipeline.validated(tools, name) for name in deliveries]
+    make_ready(tools, tasks)
+    made = [task.ready for task in tasks]
+    assert [len(ready.visitors) for ready in made if ready is not None] == [2, 2, 0]
+    match found:
+        case "somebody erased":
+            forget(pipeline.platform, ANA, "operador")
+        case "another month":
+            made = [replace(ready, period=Period(2020, 1)) for ready in made if ready is not None]
+    loaded = [load_now(tools, task, ready=ready) for task, ready in zip(tasks, made, strict=True)]
+    assert [(one.valid, one.invalid) for one in loaded] == [(3, 1), (2, 0), (0, 0)]
+    new = 1 if found == "a version that stands" else 2
+    assert [(one.new_visitors, one.known_visitors) for one in loaded] == [(new, 2 - new), (1, 1), (0, 0)]
+    emails = Counter(row["email"] for row in pipeline.rows(tables.estadisticas))
+    assert (emails.total(), emails[ANA]) == (5, 0 if found == "somebody erased" else 3)
+    counted = {row["email"]: row["visitas_mes_actual"] for row in pipeline.rows(tables.visitantes)}
+    assert (sorted(counted.values()), counted[EVA]) == ([0, 1, 2], 0)
 
 
 @pytest.mark.databases("mysql", "mariadb")

@@ -34,7 +34,7 @@ from visitas_dagster.settings import Settings, load_settings
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.arrivals import look, owed
 from visitas_dagster.steps.download import download
-from visitas_dagster.steps.load import load
+from visitas_dagster.steps.load import load, make_ready
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.together import begin_together
 from visitas_dagster.steps.tools import RunTools
@@ -305,14 +305,17 @@ def process(platform: Platform, names: Iterable[str], source: Source) -> list[Fi
     return list(tasks.values())
 
 
+_TOGETHER: Final = {validate: validate_together, load: make_ready}
+
+
 def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:
     """Take files through one run; return what became of each."""
     tasks = [FileTask(name, source) for name in names]
     with new_tools(platform) as tools:
         begin_together(tools, tasks)
         for step in (download, validate, load):
-            if step is validate:
-                validate_together(tools, tasks)
+            if (all_at_once := _TOGETHER.get(step)) is not None:
+                all_at_once(tools, tasks)
             for task in tasks:
                 apply(tools, task, step)
         for task in tasks:

@@ -16,7 +16,7 @@ from visitas_dagster.assets.walk import TOOLS, contained, run_tools, walk
 from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
-from visitas_dagster.steps.load import load
+from visitas_dagster.steps.load import load, make_ready
 from visitas_dagster.steps.task import SKIPPED, FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -32,6 +32,7 @@ _asset = dg.Out(dg.Nothing, is_required=False)
 def cargar(context: dg.OpExecutionContext, validados: list[Any]) -> Iterator[Any]:
     """Hand on every file."""
     tasks: list[FileTask] = validados
+    make_ready(run_tools(context), tasks)
     with Teller(context) as teller:
         for task in walk(teller, tasks, _load, ["errores", "estadisticas", "visitantes"]):
             with teller.about(task):

@@ -29,23 +29,25 @@ _HOW = {
 }
 
 
-def tally(valid: pa.Table, year: int, month: int) -> pa.Table:
+def tally(valid: pa.Table, year: int, month: int, *, each: str | None = None) -> pa.Table:
     """Count visits per e-mail: one valid record is one visit, at its ``fecha_envio`` (contract §1 *Visit*).
 
     Args:
         valid: records with at least the columns ``email`` and ``fecha_envio`` of `contract.VALID_SCHEMA`.
         year: the current year, in the operator's time zone.
         month: the current month, 1 to 12.
+        each: a further column; visits are counted for each of its values alone.
 
     Returns:
-        A table of `TALLY_SCHEMA`.
+        A table of `TALLY_SCHEMA`; with ``each`` that column comes before the others, and first in the order.
     """
     sent = valid["fecha_envio"]
     this_year = pc.equal(pc.year(sent), year)
     this_month = pc.and_(this_year, pc.equal(pc.month(sent), month))
     visits = [sent, sent, pc.cast(pc.is_valid(sent), pa.int64()), this_year, this_month]
     columns = [valid["email"], *visits[:3], *(pc.cast(flags, pa.int64()) for flags in visits[3:])]
-    return _add_up(pa.table(columns, schema=TALLY_SCHEMA))
+    rows = pa.table(columns, schema=TALLY_SCHEMA)
+    return _add_up(rows) if each is None else _add_up(rows.add_column(0, each, valid[each]), each)
 
 
 def merge(tallies: Sequence[pa.Table]) -> pa.Table:
@@ -53,7 +55,8 @@ def merge(tallies: Sequence[pa.Table]) -> pa.Table:
     return _add_up(pa.concat_tables([TALLY_SCHEMA.empty_table(), *tallies]))
 
 
-def _add_up(rows: pa.Table) -> pa.Table:
-    grouped = rows.group_by("email", use_threads=False).aggregate(list(_HOW.items()))
-    named = [grouped["email"], *(grouped[f"{name}_{how}"] for name, how in _HOW.items())]
-    return pa.table(named, schema=TALLY_SCHEMA).sort_by("email")
+def _add_up(rows: pa.Table, *each: str) -> pa.Table:
+    keys = [*each, "email"]
+    grouped = rows.group_by(keys, use_threads=False).aggregate(list(_HOW.items()))
+    named = [*(grouped[key] for key in keys), *(grouped[f"{name}_{how}"] for name, how in _HOW.items())]
+    return pa.table(named, schema=rows.schema).sort_by([(key, "ascending") for key in keys])

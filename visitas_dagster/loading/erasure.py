@@ -28,6 +28,7 @@ OPERATION = "OLVIDAR"
 """What the audit trail calls an erasure."""
 
 _BATCH = 1000
+_ERASED = select(olvidados.c.huella, olvidados.c.llave)
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def erased_persons(connection: Connection, key: ErasureKey) -> IsErased | None:
     Raises:
         PermanentFailure: the key is missing, or is not the one that the digests were made with.
     """
-    rows = connection.execute(select(olvidados.c.huella, olvidados.c.llave)).all()
+    rows = connection.execute(_ERASED).all()
     if not rows:
         return None
     if {row.llave for row in rows} != {key.name()}:

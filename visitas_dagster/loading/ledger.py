@@ -10,7 +10,7 @@ goes on, and the attempt is counted there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +23,7 @@ from sqlalchemy import (
     Engine,
     RowMapping,
     and_,
+    bindparam,
     delete,
     insert,
     or_,
@@ -44,6 +45,16 @@ from visitas_dagster.resources.database import reading, writing
 
 MAX_MESSAGE = 4000
 """Characters kept of a message."""
+
+# What every file asks is put together once: doing so for each file took longer than the servers' answers.
+_ROW = update(ledger).where(ledger.c.id == bindparam("renglon"))
+_ATTEMPT = update(tries).where(tries.c.id == bindparam("intento"))
+_UNNAMED = _ROW.where(ledger.c.run_id == bindparam("corrida"), ledger.c.sha256.is_(None))
+_VERSIONS = (
+    select(ledger)
+    .where(ledger.c.archivo == bindparam("archivo"), or_(ledger.c.id == bindparam("renglon"), ledger.c.vigente))
+    .with_for_update()
+)
 
 
 @dataclass(frozen=True)
@@ -213,9 +224,7 @@ class Ledger:
                 select(ledger.c.id, ledger.c.inicio).where(ledger.c.run_id == run_id, ledger.c.fin < ledger.c.inicio)
             ).all()
             for row in begun:
-                connection.execute(
-                    update(ledger).where(ledger.c.id == row.id).values(fin=end, duracion_ms=elapsed_ms(row.inicio, end))
-                )
+                change_row(connection, row.id, {"fin": end, "duracion_ms": elapsed_ms(row.inicio, end)})
 
     def _interrupt(self, connection: Connection, which: ColumnElement[bool]) -> None:
         connection.execute(
@@ -262,7 +271,7 @@ class Ledger:
             if own is None:
                 raise TransientFailure(f"otra corrida tomó {entry.archivo}")
             if entry.sha256 in (None, facts.sha256):
-                connection.execute(update(ledger).where(ledger.c.id == entry.id).values(**content))
+                change_row(connection, entry.id, content)
                 return replace(Entry.of(own, entry.attempt), sha256=facts.sha256)
             return self._split_off(connection, entry, content)
 
@@ -312,16 +321,11 @@ class Ledger:
     def _set_aside(self, connection: Connection, entry_id: int) -> None:
         """End the row of a dead run: another delivery came before its bytes were loaded."""
         self._interrupt(connection, tries.c.archivo_id == entry_id)
-        connection.execute(
-            update(ledger)
-            .where(ledger.c.id == entry_id)
-            .values(
-                estado=Estado.FALLO_SISTEMA.value,
-                fin=self.now(),
-                mensaje="llegó otra entrega con este nombre antes de cargar ésta; si sus bytes llegaron enteros, "
-                "están en el respaldo",
-            )
+        told = (
+            "llegó otra entrega con este nombre antes de cargar ésta; si sus bytes llegaron enteros, "
+            "están en el respaldo"
         )
+        change_row(connection, entry_id, {"estado": Estado.FALLO_SISTEMA.value, "fin": self.now(), "mensaje": told})
 
     def fail(self, entry: Entry, failure: VisitasError) -> Estado | None:
         """Close an attempt that failed; return the state that the file is in now.
@@ -344,16 +348,9 @@ class Ledger:
             if Entry.of(row).is_loaded:
                 return Estado(row["estado"])
             estado = self._state_after(connection, entry, failure)
-            connection.execute(
-                update(ledger)
-                .where(ledger.c.id == entry.id)
-                .values(
-                    estado=estado.value,
-                    fin=end,
-                    duracion_ms=elapsed_ms(row["inicio"], end),
-                    mensaje=shorten(_told(failure, estado)),
-                )
-            )
+            ending = {"fin": end, "duracion_ms": elapsed_ms(row["inicio"], end)}
+            told = shorten(_told(failure, estado))
+            change_row(connection, entry.id, {"estado": estado.value, "mensaje": told, **ending})
             return estado
 
     def _state_after(self, connection: Connection, entry: Entry, failure: VisitasError) -> Estado:
@@ -388,11 +385,8 @@ class Ledger:
         with writing(self.engine) as connection:
             row = connection.execute(select(ledger.c.inicio, ledger.c.mensaje).where(ledger.c.id == entry.id)).one()
             mensaje = None if is_unremoved(row.mensaje) else row.mensaje
-            connection.execute(
-                update(ledger)
-                .where(ledger.c.id == entry.id)
-                .values(fin=end, duracion_ms=elapsed_ms(row.inicio, end), mensaje=mensaje)
-            )
+            ending = {"fin": end, "duracion_ms": elapsed_ms(row.inicio, end)}
+            change_row(connection, entry.id, {"mensaje": mensaje, **ending})
             close_attempt(connection, entry, Resultado.SIN_CAMBIO, end)
 
     def note_retry(self, entry: Entry, mensaje: str) -> None:
@@ -407,7 +401,7 @@ class Ledger:
     def note(self, entry: Entry, mensaje: str | None) -> None:
         """Write a message on a row, leaving all else."""
         with writing(self.engine) as connection:
-            connection.execute(update(ledger).where(ledger.c.id == entry.id).values(mensaje=shorten(mensaje)))
+            change_row(connection, entry.id, {"mensaje": shorten(mensaje)})
 
 
 def elapsed_ms(start: datetime | None, end: datetime) -> int | None:
@@ -426,15 +420,7 @@ def lock_versions(connection: Connection, entry: Entry) -> tuple[RowMapping, lis
     Raises:
         TransientFailure: another run has taken the row over.
     """
-    rows = (
-        connection.execute(
-            select(ledger)
-            .where(ledger.c.archivo == entry.archivo, or_(ledger.c.id == entry.id, ledger.c.vigente))
-            .with_for_update()
-        )
-        .mappings()
-        .all()
-    )
+    rows = connection.execute(_VERSIONS, {"archivo": entry.archivo, "renglon": entry.id}).mappings().all()
     own = next((row for row in rows if row["id"] == entry.id), None)
     if own is None or own["run_id"] != entry.run_id:
         raise TransientFailure(f"otra corrida tomó {entry.archivo}")
@@ -458,7 +444,7 @@ def _settle_current(connection: Connection, archivo: str, newest_id: int) -> Non
             .where(and_(ledger.c.archivo == archivo, ledger.c.id != newest_id, ledger.c.vigente))
             .values(vigente=False)
         )
-        connection.execute(update(ledger).where(ledger.c.id == newest_id).values(vigente=True))
+        change_row(connection, newest_id, {"vigente": True})
 
 
 def _inserted(result: CursorResult[Any]) -> int:
@@ -492,11 +478,7 @@ def _is_named(connection: Connection, entry: Entry, content: dict[str, Any]) -> 
     The key of name and content tells that the name had these bytes before: nearly all have not, and are not asked.
     """
     try:
-        named = connection.execute(
-            update(ledger)
-            .where(ledger.c.id == entry.id, ledger.c.run_id == entry.run_id, ledger.c.sha256.is_(None))
-            .values(**content)
-        )
+        named = connection.execute(_UNNAMED, {"renglon": entry.id, "corrida": entry.run_id, **content})
     except IntegrityError:
         # It undoes its own statement only, as in the load.
         return False
@@ -548,11 +530,13 @@ def close_attempt(
     connection: Connection, entry: Entry, result: Resultado, now: datetime, mensaje: str | None = None
 ) -> None:
     """Write how an attempt ended, in the transaction that made it so."""
-    connection.execute(
-        update(tries)
-        .where(tries.c.id == entry.attempt)
-        .values(resultado=result.value, fin=now, mensaje=shorten(mensaje))
-    )
+    ending = {"resultado": result.value, "fin": now, "mensaje": shorten(mensaje)}
+    connection.execute(_ATTEMPT, {"intento": entry.attempt, **ending})
+
+
+def change_row(connection: Connection, entry_id: int, values: Mapping[str, Any]) -> None:
+    """Write these columns of a row."""
+    connection.execute(_ROW, {"renglon": entry_id, **values})
 
 
 def record_audit(connection: Connection, now: datetime, operation: str, who: str, detail: dict[str, Any]) -> int:

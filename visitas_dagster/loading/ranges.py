@@ -28,6 +28,9 @@ _ROW_BYTES = 700
 MAX_RANGES = 256
 """Files open at a time; a report of more than 67 million visits has larger ranges, which are cut again."""
 
+IN_ORDER = [("email", "ascending"), ("fecha_envio", "ascending")]
+"""The order of the secondary index of ``estadisticas``, in which its pages fill in order."""
+
 _SAMPLED = 1 << 15
 _NONE = VALID_SCHEMA.empty_table()
 
@@ -59,10 +62,10 @@ def boundaries(sample: Sequence[str], rows: int, held: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Range:
-    """Visits whose e-mails lie between two cuts.
+    """Records on disk; of the valid ones those whose e-mails lie between two cuts.
 
     Attributes:
-        path: an Arrow IPC stream of ``VALID_SCHEMA``, in the order of the file.
+        path: an Arrow IPC stream, in the order of the file.
         rows: how many there are.
     """
 
@@ -70,15 +73,30 @@ class Range:
     rows: int
 
     def batches(self) -> Iterator[pa.Table]:
-        """The visits, a bounded batch at a time."""
-        return stored(self.path)
+        """The records, a bounded batch at a time."""
+        with pa.OSFile(str(self.path), "rb") as source, pa.ipc.open_stream(source) as stream:
+            for batch in stream:
+                yield pa.Table.from_batches([batch])
 
 
-def stored(path: Path) -> Iterator[pa.Table]:
-    """Read an Arrow IPC stream back, a batch at a time."""
-    with pa.OSFile(str(path), "rb") as source, pa.ipc.open_stream(source) as stream:
-        for batch in stream:
-            yield pa.Table.from_batches([batch])
+@dataclass(frozen=True)
+class Held:
+    """Records of a small file, in memory.
+
+    Attributes:
+        tables: in the order of the file.
+    """
+
+    tables: Sequence[pa.Table]
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return sum(table.num_rows for table in self.tables)
+
+    def batches(self) -> Iterator[pa.Table]:
+        """The records."""
+        yield from self.tables
 
 
 class RangeFiles:
@@ -146,7 +164,9 @@ def _beside(place: Path, what: str) -> Path:
 Mask = Callable[[pa.Table], pa.Table]
 
 
-def in_order(ranges: Sequence[Range], place: Path, held: int, mask: Mask | None = None) -> Iterator[Iterator[pa.Table]]:
+def in_order(
+    ranges: Sequence[Range | Held], place: Path, held: int, mask: Mask | None = None
+) -> Iterator[Iterator[pa.Table]]:
     """Yield a file's visits in the order of their e-mails, as groups of sorted tables that share no e-mail.
 
     A group is one table of at most twice ``held`` visits, but for an e-mail with more visits than that: its group has
@@ -169,26 +189,26 @@ def in_order(ranges: Sequence[Range], place: Path, held: int, mask: Mask | None 
             yield _sorted_tables(piece, held, mask)
             continue
         # The sample that it was cut by was not like the file, or one e-mail has most of it.
-        again = _beside(piece.path, "otra")
+        again = _beside(place, "otra")
         for part in _recut(_all([piece], mask), [piece], held, again):
             yield _sorted_tables(part, held)
             part.path.unlink()
 
 
-def _recut(visits: Iterator[pa.Table], source: Sequence[Range], held: int, place: Path) -> tuple[Range, ...]:
+def _recut(visits: Iterator[pa.Table], source: Sequence[Range | Held], held: int, place: Path) -> tuple[Range, ...]:
     with RangeFiles(boundaries(_sample(source), sum(piece.rows for piece in source), held), place) as files:
         for table in visits:
             files.take(table)
     return files.ranges()
 
 
-def _all(ranges: Iterable[Range], mask: Mask | None) -> Iterator[pa.Table]:
+def _all(ranges: Iterable[Range | Held], mask: Mask | None) -> Iterator[pa.Table]:
     for piece in ranges:
         for table in piece.batches():
             yield table if mask is None else mask(table)
 
 
-def _sample(ranges: Sequence[Range]) -> list[str]:
+def _sample(ranges: Sequence[Range | Held]) -> list[str]:
     """E-mails, evenly taken: about :data:`_SAMPLED` at the most."""
     every = max(1, sum(piece.rows for piece in ranges) // _SAMPLED)
     taken: list[str] = []
@@ -201,20 +221,19 @@ def _sample(ranges: Sequence[Range]) -> list[str]:
     return taken
 
 
-def _sorted_tables(piece: Range, held: int, mask: Mask | None = None) -> Iterator[pa.Table]:
+def _sorted_tables(piece: Range | Held, held: int, mask: Mask | None = None) -> Iterator[pa.Table]:
     waiting: list[pa.Table] = []
     rows = 0
     for table in _all([piece], mask):
         waiting.append(table)
         rows += table.num_rows
         if rows >= 2 * held:
-            yield _sorted(waiting)
+            yield together(waiting).sort_by(IN_ORDER)
             waiting, rows = [], 0
     if waiting or not piece.rows:
-        yield _sorted(waiting)
+        yield together(waiting).sort_by(IN_ORDER)
 
 
-def _sorted(tables: Sequence[pa.Table]) -> pa.Table:
-    # In the order of the secondary index, so that its pages fill in order.
-    together = pa.concat_tables([_NONE, *tables]).combine_chunks()
-    return together.sort_by([("email", "ascending"), ("fecha_envio", "ascending")])
+def together(tables: Iterable[pa.Table]) -> pa.Table:
+    """Visits of several tables in one, in one piece; of none, a table without any."""
+    return pa.concat_tables([_NONE, *tables]).combine_chunks()

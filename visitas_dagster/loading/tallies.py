@@ -6,7 +6,7 @@ Holding them and writing them for a statement belongs here; adding them up and t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -34,6 +34,12 @@ class Rows:
 
     count: int
     sql: str
+
+    @classmethod
+    def of(cls, visitors: Sequence[str], now: datetime) -> Rows:
+        """Make them of what :func:`literals` has written, at least one, and of ``actualizado_en`` (naive UTC)."""
+        end = f",'{now.isoformat(' ', 'microseconds')}')"
+        return cls(len(visitors), f"({f'{end},('.join(visitors)}{end}")
 
 
 class HeldTallies:
@@ -90,24 +96,20 @@ class HeldTallies:
         self._file.seek(0)
         with pa.ipc.open_stream(self._file) as stream:
             for batch in stream:
-                yield Rows(batch.num_rows, as_values(batch, now, dialect))
+                yield Rows.of(literals(batch.columns, dialect).to_pylist(), now)
 
 
-def as_values(rows: pa.RecordBatch, now: datetime, dialect: str) -> str:
-    """Write rows as ``('ana@…', '2024-03-01 10:00:00.000000', …), …``, with a moment behind the others' columns.
+def literals(columns: Sequence[pa.Array], dialect: str) -> pa.StringArray:
+    """Write rows as SQL does, but for the last column: ``'ana@…','2024-03-01 10:00:00.000000',…``.
 
     Not one placeholder a value: the driver would make a Python object of each, and took longer than the server.
 
     Args:
-        rows: texts, seconds and integers, none of them null.
-        now: that moment.
+        columns: texts, seconds and integers, none of them null.
         dialect: ``mysql`` or ``sqlite``; in MySQL's texts the backslash escapes (``NO_BACKSLASH_ESCAPES`` is not in
             the mode that every session sets).
     """
-    columns = [_literals(column, dialect) for column in rows.columns]
-    moment = f"'{now.isoformat(' ', 'microseconds')}'"
-    inside = pc.binary_join_element_wise(*columns, moment, ",")
-    return f"({'),('.join(inside.to_pylist())})"
+    return pc.binary_join_element_wise(*(_literals(column, dialect) for column in columns), ",")
 
 
 def _literals(column: pa.Array, dialect: str) -> pa.Array:

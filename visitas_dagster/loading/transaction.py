@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Engine, RowMapping, delete, exists, insert, select, update
+from sqlalchemy import Connection, Engine, RowMapping, bindparam, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from visitas_dagster.domain.arrivals import is_unremoved
@@ -27,9 +27,10 @@ from visitas_dagster.loading import batch
 from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.difference import Changed, Difference
 from visitas_dagster.loading.erasure import erased_persons
-from visitas_dagster.loading.ledger import Entry, close_attempt, elapsed_ms, lock_versions
+from visitas_dagster.loading.ledger import Entry, change_row, close_attempt, elapsed_ms, lock_versions
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.ranges import Mask, in_order
+from visitas_dagster.loading.ready import Ready
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
 from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
@@ -44,6 +45,10 @@ _BATCH_ROWS = 1 << 15
 """Visits that travel together, about 3 MiB."""
 
 _TARGETS = (estadisticas, errores)
+
+# Put together once, as those of the ledger.
+_CARRY = insert(contenidos_cargados)
+_STANDING = select(*(exists().where(table.c.archivo_id == bindparam("renglon")) for table in _TARGETS))
 
 Progress = Callable[[int], None]
 """Told the number of rows that went in since the last call."""
@@ -82,6 +87,7 @@ def load_file(
     today: date,
     key: ErasureKey,
     held: int,
+    ready: Ready | None = None,
     progress: Progress = lambda rows: None,
 ) -> Loaded:
     """Load one validated file, all or nothing (contract §2, "One transaction").
@@ -98,6 +104,7 @@ def load_file(
         today: the day in ``VISITAS_ZONA_HORARIA``, for "this year" and "this month".
         key: by which erased persons are known; their records go in masked.
         held: visits to hold in memory at a time, see :func:`visitas_dagster.loading.ranges.rows_in`.
+        ready: what was made of the validated records by the same writer, where they are few.
         progress: called as rows go in.
 
     Raises:
@@ -108,7 +115,7 @@ def load_file(
     with database_errors(engine), engine.connect() as connection:
         batch.create(connection, dialect)
         with connection.begin():
-            return _Load(connection, dialect, writer, entry, prepared, now, today, key, held, progress).run()
+            return _Load(connection, dialect, writer, entry, prepared, now, today, key, held, ready, progress).run()
 
 
 class _Load:
@@ -125,6 +132,7 @@ class _Load:
         today: date,
         key: ErasureKey,
         held: int,
+        ready: Ready | None,
         progress: Progress,
     ) -> None:
         self.connection = connection
@@ -136,6 +144,7 @@ class _Load:
         self.today = today
         self.key = key
         self.held = held
+        self.ready = ready
         self.progress = progress
         self.begun = now()
         self.visitors = VisitorTables(connection, dialect, self.begun)
@@ -228,16 +237,9 @@ class _Load:
             self.connection.execute(
                 update(table).where(table.c.archivo_id == previous["id"]).values(archivo_id=heir["id"])
             )
-        counts = {name: previous[name] for name in ("registros_total", "registros_validos", "registros_invalidos")}
-        self.connection.execute(
-            update(ledger)
-            .where(ledger.c.id == heir["id"])
-            .values(
-                estado=previous["estado"],
-                mensaje=f"tomó el lugar de {previous['archivo']}, que pasó a otro contenido",
-                **counts,
-            )
-        )
+        taken = ("estado", "registros_total", "registros_validos", "registros_invalidos")
+        told = f"tomó el lugar de {previous['archivo']}, que pasó a otro contenido"
+        change_row(self.connection, heir["id"], {"mensaje": told, **{name: previous[name] for name in taken}})
 
     def _take_content(self) -> str | None:
         """Make this row the content's carrier; return the name that is it already, for a duplicate.
@@ -249,9 +251,7 @@ class _Load:
         try:
             # No savepoint: a refused key undoes its own statement only. After a deadlock the server has forgotten
             # the savepoint, and going back to it would hide the error that asks for a retry.
-            self.connection.execute(
-                insert(contenidos_cargados).values(sha256=self.entry.sha256, archivo_id=self.entry.id)
-            )
+            self.connection.execute(_CARRY, {"sha256": self.entry.sha256, "archivo_id": self.entry.id})
         except IntegrityError:
             return self._carrier()
         return None
@@ -268,10 +268,12 @@ class _Load:
 
     def _insert(self, period: Period) -> Loaded:
         """Put the rows in where none of the name stands, and add to its visitors."""
-        with HeldTallies(self.prepared.rejected_path.parent) as tallies:
+        if self.ready is not None and self.ready.period == period and self.is_erased is None:
+            self._write_all(iter([(estadisticas.name, self.ready.visits)]))
+            return self._loaded(*self.visitors.add(self.ready.rows(self.begun)))
+        with HeldTallies(self.prepared.place.parent) as tallies:
             self._write_all(self._ready_visits(period, tallies))
-            new, known = self.visitors.add(ahead(self._rows(tallies), worth=not self._is_short))
-        return self._loaded(new, known)
+            return self._loaded(*self.visitors.add(ahead(self._rows(tallies), worth=not self._is_short)))
 
     def _correct(self, standing: int, period: Period) -> Loaded:
         """Make the visits that stand those that come; the rejects go in anew."""
@@ -338,7 +340,7 @@ class _Load:
                 yield from self._packed(batch.VISITS, visits)
 
     def _in_order(self) -> Iterator[Iterator[pa.Table]]:
-        return in_order(self.prepared.ranges, self.prepared.ranges[0].path, self.held, self._mask())
+        return in_order(self.prepared.ranges, self.prepared.place, self.held, self._mask())
 
     def _packed(self, target: str, visits: pa.Table) -> Iterator[tuple[str, Packed]]:
         for start in range(0, visits.num_rows, _BATCH_ROWS):
@@ -354,9 +356,7 @@ class _Load:
 
     def _require_none(self) -> None:
         """Refuse rows that stand for this ledger row already: what goes in is to be all there is."""
-        found = self.connection.execute(
-            select(*(exists().where(table.c.archivo_id == self.entry.id) for table in _TARGETS))
-        ).one()
+        found = self.connection.execute(_STANDING, {"renglon": self.entry.id}).one()
         for table, standing in zip(_TARGETS, found, strict=True):
             if standing:
                 raise self._mismatch(f"{table.name} tiene ya filas de {self.entry.archivo}")
@@ -402,7 +402,7 @@ class _Load:
             values |= {name: row[name] for name in ("visitantes_nuevos", "visitantes_actualizados")}
             if values["mensaje"] is None and not is_unremoved(row["mensaje"]):
                 values["mensaje"] = row["mensaje"]
-        self.connection.execute(update(ledger).where(ledger.c.id == self.entry.id).values(**values))
+        change_row(self.connection, self.entry.id, values)
         close_attempt(self.connection, self.entry, Resultado.CARGADO, end, values["mensaje"])
         return replace(loaded, replaces=replaced, heir=heir)
 

@@ -8,12 +8,24 @@ takes that row alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, CursorResult, DateTime, TextClause, bindparam, column, insert, select, table, update
+from sqlalchemy import (
+    Connection,
+    CursorResult,
+    DateTime,
+    Select,
+    TextClause,
+    bindparam,
+    column,
+    insert,
+    select,
+    table,
+    update,
+)
 
 from visitas_dagster.domain.failures import TransientFailure
 from visitas_dagster.loading import batch
@@ -25,6 +37,15 @@ _touched = table(batch.EMAILS, column("email"))
 
 # What is known of a session, kept with it by SQLAlchemy for as long as it lives.
 _PERIOD = "visitas_periodo"
+
+Lock = Literal["alone", "shared"] | None
+
+_LOOK = select(period_table.c.anio, period_table.c.mes).where(period_table.c.id == 1)
+_PERIODS: Mapping[Lock, Select[Any]] = {
+    None: _LOOK,
+    "shared": _LOOK.with_for_update(read=True),
+    "alone": _LOOK.with_for_update(),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -100,11 +121,9 @@ class VisitorTables:
             _typed(statement("visitantes_periodo", self._dialect), {"ahora": self._now, **wanted.bounds()})
         )
 
-    def _period(self, lock: Literal["alone", "shared"] | None = None) -> Period:
-        query = select(period_table.c.anio, period_table.c.mes).where(period_table.c.id == 1)
-        if lock is not None:
-            query = query.with_for_update(read=lock == "shared")
-        return Period(*self._connection.execute(query).one())
+    def _period(self, lock: Lock = None) -> Period:
+        year, month = self._connection.execute(_PERIODS[lock]).one()
+        return Period(year, month)
 
     def add(self, visitors: Iterable[Rows]) -> tuple[int, int]:
         """Add the visits of visitors, which were not counted before; return how many were new, and how many known.

@@ -1,15 +1,58 @@
 """Third step: the validated records go into the tables, in one transaction with their outcome.
 
-Calling the transaction, with retries, belongs here; its body is ``loading/transaction.py``.
+Calling the transaction, with retries, belongs here, and making many small files ready for it at once; its body is
+``loading/transaction.py``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
+from visitas_dagster.domain.privacy import mask_addresses
+from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.ranges import rows_in
+from visitas_dagster.loading.ready import ready_together
+from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.transaction import Loaded, load_file
+from visitas_dagster.loading.visitors import Period
 from visitas_dagster.steps import story
-from visitas_dagster.steps.task import FileTask
+from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
+
+READY_RECORDS = 1 << 15
+"""Records made ready at once, at the most: about 20 MiB."""
+
+
+def make_ready(tools: RunTools, tasks: Iterable[FileTask]) -> None:
+    """Set ``ready`` of the small files that are to be loaded, as far as :data:`READY_RECORDS` go.
+
+    Nothing fails here: a file that was not made ready makes itself ready in its load.
+    """
+    small = list(_small(tasks))
+    if len(small) < 2:
+        return
+    try:
+        platform = tools.platform
+        made = ready_together(
+            [prepared for _, prepared in small], tools.writer, Period.of(platform.today()), dialect_of(platform.engine)
+        )
+    except Exception as error:
+        # What it is comes out again, with its file's retries and its message, if it lasts.
+        tools.log.debug(mask_addresses(f"los archivos se cargan uno por uno: {type(error).__name__}: {error}"))
+        return
+    for (task, _), ready in zip(small, made, strict=True):
+        task.ready = ready
+
+
+def _small(tasks: Iterable[FileTask]) -> Iterator[tuple[FileTask, Prepared]]:
+    left = READY_RECORDS
+    for task in tasks:
+        # A replay finds its own visits in the tables: that is no first load.
+        if task.needs_load and task.prepared is not None and task.source is not Source.REPLAY:
+            left -= task.prepared.total
+            if left < 0:
+                return
+            yield task, task.prepared
 
 
 def load(tools: RunTools, task: FileTask) -> None:
@@ -21,6 +64,7 @@ def load(tools: RunTools, task: FileTask) -> None:
     prepared = task.prepared
     tools.platform.observer.step(task.archivo, "cargar", prepared.total if prepared else None)
     task.loaded = tools.retried("cargar", task.entry, lambda: _load(tools, task))
+    task.ready = None
     story.tell(story.loaded(task))
 
 
@@ -37,5 +81,6 @@ def _load(tools: RunTools, task: FileTask) -> Loaded:
         today=tools.platform.today(),
         key=tools.platform.erasure_key,
         held=rows_in(tools.platform.settings.memoria_mib),
+        ready=task.ready,
         progress=lambda rows: observer.advance(task.archivo, rows),
     )

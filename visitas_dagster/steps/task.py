@@ -15,6 +15,7 @@ from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.ledger import Entry
 from visitas_dagster.loading.prepared import Prepared
+from visitas_dagster.loading.ready import Ready
 from visitas_dagster.loading.transaction import Loaded
 
 SKIPPED = "OMITIDO"
@@ -49,6 +50,7 @@ class FileTask:
         staged: its bytes under ``staging/``, once there.
         facts: size, digest and encoding of those bytes.
         prepared: the validated records.
+        ready: what was made of them for their first load, together with those of other files.
         loaded: what the transaction did.
         failure: why it goes no further.
         ended: the state that the ledger gave it after a failure; None where it could not be asked.
@@ -65,6 +67,7 @@ class FileTask:
     staged: Path | None = None
     facts: ContentFacts | None = None
     prepared: Prepared | None = None
+    ready: Ready | None = None
     loaded: Loaded | None = None
     failure: VisitasError | None = None
     ended: Estado | None = None

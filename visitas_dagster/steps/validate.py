@@ -5,7 +5,7 @@ Running the domain over a file, or over many small ones at once, belongs here; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from visitas_dagster.domain.layout import Layout
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.domain.report import BATCH_LINES, Batch, Slice, judge_together, open_report
 from visitas_dagster.domain.sampling import sample_report
-from visitas_dagster.loading.prepared import Prepared, prepare
+from visitas_dagster.loading.prepared import Prepared, hold, prepare
 from visitas_dagster.loading.ranges import boundaries, rows_in
 from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.steps import story
@@ -27,6 +27,11 @@ SMALL_BYTES = 1 << 20
 
 GROUP_BYTES = 4 << 20
 """Bytes of the files that are judged together, at the most; the lines are at most :data:`BATCH_LINES`."""
+
+HELD_BYTES = 8 << 20
+"""Bytes of a run's small files whose records wait for their load in memory; those of more files wait on disk."""
+
+Keep = Callable[[Iterable[Batch], Path], Prepared]
 
 
 @dataclass(frozen=True)
@@ -50,17 +55,19 @@ class _Opened:
         return sum(len(piece.lines) for piece in self.slices)
 
 
-def validate_together(tools: RunTools, tasks: Iterable[FileTask]) -> None:
+def validate_together(tools: RunTools, tasks: Sequence[FileTask]) -> None:
     """Set ``prepared`` of the small files that are to be loaded, the records of many judged in one pass.
 
     Most of what a small file costs is the call of the rules. Nothing is told here and nothing fails here: a file
     that cannot be served is left as it is, and `validate` finds out why, with its retries and its message.
     """
-    small = [task for task in tasks if task.needs_load and task.facts is not None and task.facts.size <= SMALL_BYTES]
+    sizes = {task.archivo: task.facts.size for task in tasks if task.needs_load and task.facts is not None}
+    small = [task for task in tasks if sizes.get(task.archivo, SMALL_BYTES + 1) <= SMALL_BYTES]
     if len(small) > 1:
+        keep = hold if sum(sizes[task.archivo] for task in small) <= HELD_BYTES else prepare
         opened = (_open(task, tools.platform.settings.aliases) for task in small)
         for group in _groups(file for file in opened if file is not None):
-            _prepare_together(tools, group)
+            _prepare_together(tools, group, keep)
 
 
 def _open(task: FileTask, aliases: Mapping[str, str]) -> _Opened | None:
@@ -88,7 +95,7 @@ def _groups(files: Iterable[_Opened]) -> Iterator[list[_Opened]]:
         yield group
 
 
-def _prepare_together(tools: RunTools, group: Sequence[_Opened]) -> None:
+def _prepare_together(tools: RunTools, group: Sequence[_Opened], keep: Keep) -> None:
     try:
         judged = iter(judge_together([piece for file in group for piece in file.slices]))
     except Exception as error:
@@ -99,7 +106,7 @@ def _prepare_together(tools: RunTools, group: Sequence[_Opened]) -> None:
     for file in group:
         batches = [next(judged) for _ in file.slices]
         with suppress(Exception):
-            file.task.prepared = _write((batch for batch in batches if batch.records), file.staged)
+            file.task.prepared = keep((batch for batch in batches if batch.records), file.staged)
 
 
 def validate(tools: RunTools, task: FileTask) -> None:
@@ -121,7 +128,7 @@ def _prepare(tools: RunTools, task: FileTask) -> Prepared:
         raise ValueError("the task was not downloaded")
     with disk_errors("validar"), task.staged.open("rb") as stream:
         report = open_report(stream, task.facts, tools.platform.settings.aliases)
-        return _write(report.batches(), task.staged, _cuts(tools, task.staged, task.facts, report.layout))
+        return prepare(report.batches(), task.staged, _cuts(tools, task.staged, task.facts, report.layout))
 
 
 def _cuts(tools: RunTools, staged: Path, facts: ContentFacts, layout: Layout) -> Sequence[str]:
@@ -131,12 +138,3 @@ def _cuts(tools: RunTools, staged: Path, facts: ContentFacts, layout: Layout) ->
     with staged.open("rb") as stream:
         sample = sample_report(stream, facts, layout)
     return boundaries(sample.emails, sample.lines, rows_in(tools.platform.settings.memoria_mib))
-
-
-def _write(batches: Iterable[Batch], staged: Path, cuts: Sequence[str] = ()) -> Prepared:
-    return prepare(
-        batches,
-        staged.with_name(staged.name + ".validos.arrow"),
-        staged.with_name(staged.name + ".errores.arrow"),
-        cuts,
-    )

@@ -18,11 +18,12 @@ from visitas_dagster.domain.content import scan_file
 from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure
 from visitas_dagster.domain.report import Batch, judge_together
 from visitas_dagster.loading.prepared import Prepared, prepare
+from visitas_dagster.loading.ranges import Range
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.steps import validate as step
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
-from visitas_dagster.steps.validate import validate, validate_together
+from visitas_dagster.steps.validate import HELD_BYTES, validate, validate_together
 
 GOOD = report(record("ana@example.com"), record("Luis@example.org"))
 SOME_BAD = report(record("eva@example.net"), "", record("<b>@x"), record(opens="-1"))
@@ -62,8 +63,12 @@ def contents(prepared: Prepared | None) -> tuple[Any, ...]:
     valid = [row for table in prepared.valid_batches() for row in table.to_pylist()]
     rejected = [row for table in prepared.rejected_batches() for row in table.to_pylist()]
     counts = (prepared.valid, prepared.invalid, dict(prepared.error_types), prepared.sample)
-    names = [piece.path.name for piece in prepared.ranges]
-    return valid, rejected, counts, names, prepared.rejected_path.name
+    return valid, rejected, counts, prepared.place
+
+
+def on_disk(tasks: list[FileTask]) -> list[bool]:
+    """Whether the records of each wait in a file."""
+    return [isinstance(task.prepared.rejected, Range) for task in tasks if task.prepared is not None]
 
 
 LINES = st.sampled_from(
@@ -72,9 +77,13 @@ LINES = st.sampled_from(
 
 
 @settings(deadline=None, max_examples=25)
-@given(delivered=st.lists(st.lists(LINES, max_size=8), min_size=2, max_size=6), bound=st.integers(8, 20))
+@given(
+    delivered=st.lists(st.lists(LINES, max_size=8), min_size=2, max_size=6),
+    bound=st.integers(8, 20),
+    held=st.sampled_from([0, HELD_BYTES]),
+)
 def test_files_judged_together_end_as_each_alone(
-    tools: RunTools, folder: Path, delivered: list[list[str]], bound: int
+    tools: RunTools, folder: Path, delivered: list[list[str]], bound: int, held: int
 ) -> None:
     tasks = staged(folder, *(report(*lines) for lines in delivered))
     alone = []
@@ -82,10 +91,19 @@ def test_files_judged_together_end_as_each_alone(
         validate(tools, task)
         alone.append(contents(task.prepared))
         task.prepared = None
-    with mock.patch.object(step, "BATCH_LINES", bound):
+    with mock.patch.object(step, "BATCH_LINES", bound), mock.patch.object(step, "HELD_BYTES", held):
         validate_together(tools, tasks)
 
     assert [contents(task.prepared) for task in tasks] == alone
+    assert on_disk(tasks) == [not held] * len(tasks)
+
+
+def test_what_waits_in_memory_is_bounded(tools: RunTools, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step, "HELD_BYTES", 2 * len(GOOD))
+    for number, waits_on_disk in ((2, False), (3, True)):
+        tasks = staged(folder, *[GOOD] * number)
+        validate_together(tools, tasks)
+        assert on_disk(tasks) == [waits_on_disk] * number
 
 
 def test_a_file_that_cannot_be_served_is_left_to_its_own_way(tools: RunTools, folder: Path) -> None:
@@ -153,12 +171,13 @@ def test_a_group_that_cannot_be_judged_is_judged_one_by_one(
 def test_a_file_that_cannot_be_written_costs_the_others_nothing(
     tools: RunTools, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full_once(batches: Iterator[Batch], valid: Path, rejected: Path, cuts: Sequence[str]) -> Prepared:
-        if "report_2" in valid.name:
+    def full_once(batches: Iterator[Batch], place: Path, cuts: Sequence[str] = ()) -> Prepared:
+        if "report_2" in place.name:
             raise OSError(28, "No space left on device")
-        return prepare(batches, valid, rejected, cuts)
+        return prepare(batches, place, cuts)
 
     monkeypatch.setattr(step, "prepare", full_once)
+    monkeypatch.setattr(step, "HELD_BYTES", 0)
     tasks = staged(folder, GOOD, SOME_BAD, GOOD)
     validate_together(tools, tasks)
 
