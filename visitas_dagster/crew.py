@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from visitas_dagster import collector
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.settings import Settings
 
@@ -111,8 +112,9 @@ def _work(settings: Settings, connection: Connection, begin: Callable[[], None] 
     try:
         if begin is not None:
             begin()
-        # Here, not at the top: it brings Dagster in.
-        from visitas_dagster.runs import serve
+        with collector.resting():
+            # Here, not at the top: it brings Dagster in.
+            from visitas_dagster.runs import serve
 
         serve(settings, connection)
     except (EOFError, BrokenPipeError):
@@ -120,6 +122,8 @@ def _work(settings: Settings, connection: Connection, begin: Callable[[], None] 
     except Exception as error:
         # One line here as everywhere: multiprocessing would print a traceback.
         log.warning(mask_addresses(f"un proceso de esta pasada no puede seguir: {type(error).__name__}: {error}"))
+    finally:
+        collector.spare_the_end()
 
 
 @contextmanager

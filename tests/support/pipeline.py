@@ -34,7 +34,7 @@ from visitas_dagster.settings import Settings, load_settings
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.arrivals import look, owed
 from visitas_dagster.steps.download import download
-from visitas_dagster.steps.load import load, make_ready
+from visitas_dagster.steps.load import in_groups, load, make_ready
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.together import begin_together
 from visitas_dagster.steps.tools import RunTools
@@ -305,7 +305,12 @@ def process(platform: Platform, names: Iterable[str], source: Source) -> list[Fi
     return list(tasks.values())
 
 
-_TOGETHER: Final = {validate: validate_together, load: make_ready}
+def _make_all_ready(tools: RunTools, tasks: list[FileTask]) -> None:
+    for group in in_groups(tasks):
+        make_ready(tools, group)
+
+
+_TOGETHER: Final = {validate: validate_together, load: _make_all_ready}
 
 
 def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:

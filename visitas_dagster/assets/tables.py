@@ -16,7 +16,7 @@ from visitas_dagster.assets.walk import TOOLS, contained, run_tools, walk
 from visitas_dagster.domain.failures import VisitasError
 from visitas_dagster.domain.states import CURRENT, Estado
 from visitas_dagster.steps.archive import archive
-from visitas_dagster.steps.load import load, make_ready
+from visitas_dagster.steps.load import in_groups, load, make_ready
 from visitas_dagster.steps.task import SKIPPED, FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -32,12 +32,14 @@ _asset = dg.Out(dg.Nothing, is_required=False)
 def cargar(context: dg.OpExecutionContext, validados: list[Any]) -> Iterator[Any]:
     """Hand on every file."""
     tasks: list[FileTask] = validados
-    make_ready(run_tools(context), tasks)
+    tools = run_tools(context)
     with Teller(context) as teller:
-        for task in walk(teller, tasks, _load, ["errores", "estadisticas", "visitantes"]):
-            with teller.about(task):
-                for asset, found in metadata.loaded(task).items():
-                    teller.tell(metadata.materialization(asset, task, found))
+        for group in in_groups(tasks):
+            make_ready(tools, group)
+            for task in walk(teller, group, _load, ["errores", "estadisticas", "visitantes"]):
+                with teller.about(task):
+                    for asset, found in metadata.loaded(task).items():
+                        teller.tell(metadata.materialization(asset, task, found))
     yield dg.Output(tasks, "cargados")
 
 

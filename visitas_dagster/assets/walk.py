@@ -67,7 +67,7 @@ def walk(
 
     Args:
         teller: the op's, which is told of the failures.
-        tasks: the files of the run.
+        tasks: the files of the run, or some of them.
         step: what to do with each.
         assets: what the step makes: there the web UI shows a failed partition's reason.
     """

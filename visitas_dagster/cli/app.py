@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from visitas_dagster.cli import collector
+from visitas_dagster import collector
 from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code, notices_to_stderr
 from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
 

@@ -5,7 +5,7 @@ The order in which both servers are asked belongs here; what is shown of their a
 
 from __future__ import annotations
 
-from visitas_dagster.cli import collector
+from visitas_dagster import collector
 from visitas_dagster.resources.database_url import is_plain
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pymysql.connections
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -30,6 +31,8 @@ READ_ONLY = "visitas_solo_lectura"
 
 _ENCRYPTED = "visitas_con_tls"
 _CONNECT_TIMEOUT_S = 10
+_FRESH_S = 1.0
+"""Seconds for which a server that answered is taken to be there: a file asks three times whether it is."""
 _SQLITE_WAIT_S = 60
 # Strict: a value that does not fit is an error, never a truncated value. UTC: the ledger's clock.
 _SESSION = (
@@ -60,6 +63,8 @@ def open_engine(settings: Settings) -> Engine:
         pool_size=settings.conexiones_db,
         max_overflow=0,
         pool_pre_ping=True,
+        # A connection that is closed has rolled back what it had open: once more, for the pool, is a question in vain.
+        pool_reset_on_return=None,
         pool_recycle=1800,
         connect_args={
             "local_infile": True,
@@ -89,7 +94,19 @@ def open_engine(settings: Settings) -> Engine:
 
 
 class _Session(pymysql.connections.Connection):
-    """The driver's connection, but for what it makes ready each time for a server that offers TLS and need not."""
+    """The driver's connection, but for what it does without need, at each connection or for each file."""
+
+    _answered = 0.0
+
+    def ping(self, reconnect: Literal[False] | None = False) -> None:  # type: ignore[override]  # it never does
+        """Ask whether the server is there, unless it answered just now."""
+        if time.monotonic() - self._answered > _FRESH_S:
+            super().ping(reconnect)
+
+    def _read_query_result(self, unbuffered: bool = False) -> Any:
+        affected: Any = super()._read_query_result(unbuffered)  # type: ignore[misc]  # not in its stubs
+        self._answered = time.monotonic()
+        return affected
 
     def _create_ssl_ctx(self, sslp: Any) -> ssl.SSLContext:
         # Nobody is verified where the URL asks for no TLS, and the machine's certificates are read for nothing:

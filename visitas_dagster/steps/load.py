@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from visitas_dagster.domain.privacy import mask_addresses
-from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.ranges import rows_in
 from visitas_dagster.loading.ready import ready_together
 from visitas_dagster.loading.statements import dialect_of
@@ -19,40 +18,47 @@ from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
-READY_RECORDS = 1 << 15
-"""Records made ready at once, at the most: about 20 MiB."""
+READY_RECORDS = 1 << 13
+"""Records made ready at once, at the most."""
 
 
-def make_ready(tools: RunTools, tasks: Iterable[FileTask]) -> None:
-    """Set ``ready`` of the small files that are to be loaded, as far as :data:`READY_RECORDS` go.
+def in_groups(tasks: Iterable[FileTask]) -> Iterator[list[FileTask]]:
+    """Yield the files in groups that may be made ready at once, in their order."""
+    group: list[FileTask] = []
+    left = READY_RECORDS
+    for task in tasks:
+        records = task.prepared.total if task.prepared else 0
+        if group and records > left:
+            yield group
+            group, left = [], READY_RECORDS
+        group.append(task)
+        left -= records
+    if group:
+        yield group
+
+
+def make_ready(tools: RunTools, group: Iterable[FileTask]) -> None:
+    """Set ``ready`` of those files of a group that are to be loaded, where there are several.
 
     Nothing fails here: a file that was not made ready makes itself ready in its load.
     """
-    small = list(_small(tasks))
-    if len(small) < 2:
+    wanted = [(task, task.prepared) for task in group if _is_first_load(task) and task.prepared is not None]
+    if len(wanted) < 2:
         return
+    today, dialect = tools.platform.today(), dialect_of(tools.platform.engine)
     try:
-        platform = tools.platform
-        made = ready_together(
-            [prepared for _, prepared in small], tools.writer, Period.of(platform.today()), dialect_of(platform.engine)
-        )
+        made = ready_together([prepared for _, prepared in wanted], tools.writer, Period.of(today), dialect)
     except Exception as error:
         # What it is comes out again, with its file's retries and its message, if it lasts.
         tools.log.debug(mask_addresses(f"los archivos se cargan uno por uno: {type(error).__name__}: {error}"))
         return
-    for (task, _), ready in zip(small, made, strict=True):
+    for (task, _), ready in zip(wanted, made, strict=True):
         task.ready = ready
 
 
-def _small(tasks: Iterable[FileTask]) -> Iterator[tuple[FileTask, Prepared]]:
-    left = READY_RECORDS
-    for task in tasks:
-        # A replay finds its own visits in the tables: that is no first load.
-        if task.needs_load and task.prepared is not None and task.source is not Source.REPLAY:
-            left -= task.prepared.total
-            if left < 0:
-                return
-            yield task, task.prepared
+def _is_first_load(task: FileTask) -> bool:
+    """Whether it seems so: a replay finds its own visits in the tables."""
+    return task.needs_load and task.source is not Source.REPLAY
 
 
 def load(tools: RunTools, task: FileTask) -> None:

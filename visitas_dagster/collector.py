@@ -1,4 +1,4 @@
-"""Python's collector of cycles while a command starts and ends: modules are made of what stays.
+"""Python's collector of cycles while a process starts and ends: modules are made of what stays.
 
 When it rests belongs here; what is imported does not.
 """
@@ -34,6 +34,6 @@ def resting() -> Iterator[None]:
 def spare_the_end() -> None:
     """Leave it nothing to go through: before Python ends, it looks for what it could take apart.
 
-    With what :func:`resume` has taken from it before, 70 ms of status.
+    With what :func:`resume` has taken from it before, 70 ms of status; of a process with Dagster 0.7 s.
     """
     gc.freeze()
