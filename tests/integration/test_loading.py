@@ -528,7 +528,7 @@ def test_files_made_ready_together_load_as_what_they_find_asks_for(
     tasks = [pipeline.validated(tools, name) for name in deliveries]
     make_ready(tools, tasks)
     made = [task.ready for task in tasks]
-    assert [len(ready.visitors) for ready in made if ready is not None] == [2, 2, 0]
+    assert [len(ready.emails) for ready in made if ready is not None] == [2, 2, 0]
     match found:
         case "somebody erased":
             forget(pipeline.platform, ANA, "operador")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-import sqlalchemy as sa
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -46,10 +45,9 @@ def tally(visitors: Visitors) -> pa.Table:
 
 def add(pipeline: Pipeline, visitors: Visitors, folder: Path) -> tuple[int, int]:
     engine = pipeline.platform.engine
-    dialect = dialect_of(engine)
     with engine.begin() as connection, HeldTallies(folder) as held:
         held.hold(tally(visitors))
-        return VisitorTables(connection, dialect, NOW).add(held.rows(NOW, dialect))
+        return VisitorTables(connection, dialect_of(engine), NOW).add(held.rows(NOW))
 
 
 def standing(pipeline: Pipeline) -> Visitors:
@@ -83,12 +81,3 @@ def test_visitors_add_up(pipeline: Pipeline, tmp_path: Path, before: Visitors, a
     known = len(before.keys() & after.keys())
     assert add(pipeline, after, tmp_path) == (len(after) - known, known)
     assert standing(pipeline) == together(before, after)
-
-
-@pytest.mark.databases("mysql", "mariadb")
-def test_a_session_that_takes_backslashes_as_they_are_is_none_of_ours(pipeline: Pipeline) -> None:
-    """The rows are written for servers in which a backslash escapes: the mode of every session says so."""
-    with pipeline.platform.engine.connect() as connection:
-        mode = connection.execute(sa.text("SELECT @@SESSION.sql_mode")).scalar_one()
-        assert "NO_BACKSLASH_ESCAPES" not in mode.split(",")
-        assert connection.exec_driver_sql(r"SELECT '\\'", execution_options={"no_parameters": True}).scalar() == "\\"

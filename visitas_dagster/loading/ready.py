@@ -16,7 +16,7 @@ import pyarrow as pa
 from visitas_dagster.domain.visitors import TALLY_SCHEMA, tally
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.ranges import IN_ORDER, together
-from visitas_dagster.loading.tallies import SENT_ROWS, Rows, literals
+from visitas_dagster.loading.tallies import SENT_ROWS, Rows, figures
 from visitas_dagster.loading.visitors import Period
 from visitas_dagster.loading.writers import Packed, RowWriter
 
@@ -29,28 +29,30 @@ class Ready:
 
     Attributes:
         visits: in the order of their e-mails.
-        visitors: in the same order, as :func:`visitas_dagster.loading.tallies.literals` writes them.
+        emails: its visitors, in the same order.
+        figures: of each, as :func:`visitas_dagster.loading.tallies.figures` writes them.
         period: of "this year" and "this month" in these.
     """
 
     visits: Packed
-    visitors: Sequence[str]
+    emails: Sequence[str]
+    figures: Sequence[str]
     period: Period
 
     def rows(self, now: datetime) -> Iterator[Rows]:
         """The visitors as statements take them; ``now`` (naive UTC) dates them."""
-        for begin in range(0, len(self.visitors), SENT_ROWS):
-            yield Rows.of(self.visitors[begin : begin + SENT_ROWS], now)
+        for begin in range(0, len(self.emails), SENT_ROWS):
+            end = begin + SENT_ROWS
+            yield Rows(self.emails[begin:end], self.figures[begin:end], now)
 
 
-def ready_together(files: Sequence[Prepared], writer: RowWriter, period: Period, dialect: str) -> list[Ready]:
+def ready_together(files: Sequence[Prepared], writer: RowWriter, period: Period) -> list[Ready]:
     """Make files ready; their records are held in memory, all at once.
 
     Args:
         files: at least one.
         writer: by which their visits will go in.
         period: the current one, as it seems: the load holds it against the one that it finds.
-        dialect: ``mysql`` or ``sqlite``.
 
     Returns:
         One for each file, in the same order.
@@ -64,11 +66,11 @@ def ready_together(files: Sequence[Prepared], writer: RowWriter, period: Period,
     ordered = numbered.sort_by([(_FILE, "ascending"), *IN_ORDER])
     packed = writer.pack(ordered.drop_columns([_FILE]))
     counted = tally(ordered, period.year, period.month, each=_FILE).combine_chunks()
-    columns = [counted[name].combine_chunks() for name in TALLY_SCHEMA.names]
-    visitors = literals(columns, dialect).to_pylist()
+    emails, *columns = (counted[name].combine_chunks() for name in TALLY_SCHEMA.names)
+    visitors, written = emails.to_pylist(), figures(columns).to_pylist()
     ends = np.searchsorted(counted[_FILE].to_numpy(), np.arange(len(files)), side="right").tolist()
     begins = np.cumsum([0, *counts]).tolist()
     return [
-        Ready(packed.slice(begin, count), visitors[first:end], period)
+        Ready(packed.slice(begin, count), visitors[first:end], written[first:end], period)
         for begin, count, first, end in zip(begins, counts, [0, *ends], ends, strict=False)
     ]

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SENT_ROWS: Final = 2048
-"""Visitors that travel in one statement: 0.25 MB, or 0.7 with the longest addresses; SQLite takes 1 MB."""
+"""Visitors that travel in one statement: 0.25 MB, or 0.7 with the longest addresses; SQLite takes 32,766 values."""
 
 _IN_MEMORY = 1 << 20
 """Bytes held before a file is opened for them."""
@@ -25,21 +25,22 @@ _IN_MEMORY = 1 << 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Visitors as a statement takes them.
+    """Visitors as a statement takes them: what was delivered, their e-mails, never stands in its text.
 
     Attributes:
-        count: how many there are.
-        sql: what stands behind ``VALUES``.
+        emails: the statement's parameters, at least one.
+        figures: what stands behind each, as :func:`figures` writes it.
+        now: naive UTC, for ``actualizado_en``.
     """
 
-    count: int
-    sql: str
+    emails: Sequence[str]
+    figures: Sequence[str]
+    now: datetime
 
-    @classmethod
-    def of(cls, visitors: Sequence[str], now: datetime) -> Rows:
-        """Make them of what :func:`literals` has written, at least one, and of ``actualizado_en`` (naive UTC)."""
-        end = f",'{now.isoformat(' ', 'microseconds')}')"
-        return cls(len(visitors), f"({f'{end},('.join(visitors)}{end}")
+    def sql(self, placeholder: str) -> str:
+        """What stands behind ``VALUES``; ``placeholder`` is the driver's for a parameter."""
+        begin, end = f"({placeholder},", f",'{self.now.isoformat(' ', 'microseconds')}')"
+        return f"{begin}{f'{end},{begin}'.join(self.figures)}{end}"
 
 
 class HeldTallies:
@@ -80,12 +81,11 @@ class HeldTallies:
             self._stream = pa.ipc.new_stream(self._file, tally.schema)
         self._stream.write_table(tally, SENT_ROWS)
 
-    def rows(self, now: datetime, dialect: str) -> Iterator[Rows]:
+    def rows(self, now: datetime) -> Iterator[Rows]:
         """Yield them, at most :data:`SENT_ROWS` at a time; to be asked for once.
 
         Args:
             now: naive UTC, for ``actualizado_en``.
-            dialect: ``mysql`` or ``sqlite``.
 
         Raises:
             OSError: the disk failed.
@@ -96,29 +96,23 @@ class HeldTallies:
         self._file.seek(0)
         with pa.ipc.open_stream(self._file) as stream:
             for batch in stream:
-                yield Rows.of(literals(batch.columns, dialect).to_pylist(), now)
+                yield Rows(batch.column(0).to_pylist(), figures(batch.columns[1:]).to_pylist(), now)
 
 
-def literals(columns: Sequence[pa.Array], dialect: str) -> pa.StringArray:
-    """Write rows as SQL does, but for the last column: ``'ana@…','2024-03-01 10:00:00.000000',…``.
+def figures(columns: Sequence[pa.Array]) -> pa.StringArray:
+    """Write a visitor's moments and counts as SQL does: ``'2024-03-01 10:00:00.000000',…,3,1``.
 
-    Not one placeholder a value: the driver would make a Python object of each, and took longer than the server.
+    Not one parameter a value: the driver would make a Python object of each, and took longer than the server.
 
     Args:
-        columns: texts, seconds and integers, none of them null.
-        dialect: ``mysql`` or ``sqlite``; in MySQL's texts the backslash escapes (``NO_BACKSLASH_ESCAPES`` is not in
-            the mode that every session sets).
+        columns: seconds and integers, none of them null.
     """
-    return pc.binary_join_element_wise(*(_literals(column, dialect) for column in columns), ",")
+    return pc.binary_join_element_wise(*(_figure(column) for column in columns), ",")
 
 
-def _literals(column: pa.Array, dialect: str) -> pa.Array:
+def _figure(column: pa.Array) -> pa.Array:
+    text = column.cast(pa.string())
     if pa.types.is_integer(column.type):
-        return column.cast(pa.string())
-    if pa.types.is_timestamp(column.type):
-        # With the fraction that SQLAlchemy writes in SQLite, where moments compare as texts.
-        return pc.binary_join_element_wise("'", column.cast(pa.string()), ".000000'", "")
-    for plain, escaped in (("\\", "\\\\"), ("'", "''")) if dialect == "mysql" else (("'", "''"),):
-        if pc.any(pc.match_substring(column, plain)).as_py():
-            column = pc.replace_substring(column, plain, escaped)
-    return pc.binary_join_element_wise("'", column, "'", "")
+        return text
+    # With the fraction that SQLAlchemy writes in SQLite, where moments compare as texts.
+    return pc.binary_join_element_wise("'", text, ".000000'", "")

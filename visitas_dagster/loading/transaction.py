@@ -332,7 +332,7 @@ class _Load:
 
     def _rows(self, tallies: HeldTallies) -> Iterator[Rows]:
         with disk_errors("leer los visitantes"):
-            yield from tallies.rows(self.begun, self.dialect)
+            yield from tallies.rows(self.begun)
 
     def _ready_to_compare(self) -> Iterator[tuple[str, Packed]]:
         for tables in self._in_order():

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.loading.ranges import rows_in
 from visitas_dagster.loading.ready import ready_together
-from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.transaction import Loaded, load_file
 from visitas_dagster.loading.visitors import Period
 from visitas_dagster.steps import story
@@ -45,9 +44,9 @@ def make_ready(tools: RunTools, group: Iterable[FileTask]) -> None:
     wanted = [(task, task.prepared) for task in group if _is_first_load(task) and task.prepared is not None]
     if len(wanted) < 2:
         return
-    today, dialect = tools.platform.today(), dialect_of(tools.platform.engine)
+    period = Period.of(tools.platform.today())
     try:
-        made = ready_together([prepared for _, prepared in wanted], tools.writer, Period.of(today), dialect)
+        made = ready_together([prepared for _, prepared in wanted], tools.writer, period)
     except Exception as error:
         # What it is comes out again, with its file's retries and its message, if it lasts.
         tools.log.debug(mask_addresses(f"los archivos se cargan uno por uno: {type(error).__name__}: {error}"))
