@@ -237,6 +237,40 @@ def test_a_failure_of_what_is_loaded_changes_its_attempt_only(
     assert [result for _, _, result, _ in attempts(pipeline)] == ["CARGADO", "FALLO_DURADERO"]
 
 
+@pytest.mark.parametrize("standing", ["loaded", "failed"])
+def test_a_claim_for_bytes_that_are_here_goes_on_in_their_row(
+    pipeline: Pipeline, ledger: Ledger, history: History, standing: str
+) -> None:
+    """A pass that dies before it took them leaves no row of no content beside it, and the next one goes on there."""
+    first = ledger.identify(ledger.claim(NAME, RUN, listed()), A)
+    if standing == "loaded":
+        loaded(ledger, first)
+    else:
+        ledger.fail(first, PermanentFailure("no hay disco"))
+    (before,) = history.versions(NAME)
+    for _ in range(2):
+        # The answer to the first may have been lost.
+        again = ledger.claim(NAME, OTHER_RUN, None, A.sha256)
+        (row,) = history.versions(NAME)
+        assert (again.id, again.sha256, again.intentos) == (first.id, A.sha256, 2)
+        estado = before["estado"] if standing == "loaded" else "EN_PROCESO"
+        assert (row["estado"], row["vigente"], row["run_id"]) == (estado, True, OTHER_RUN)
+        assert (row["bytes"], row["modificado_origen"]) == (before["bytes"], before["modificado_origen"])
+    third = ledger.claim(NAME, RUN, None, A.sha256)
+    assert ledger.identify(third, A) == third
+    assert third.intentos == 3
+    results = [(entry_id, result) for entry_id, _, result, _ in attempts(pipeline)]
+    ended = "CARGADO" if standing == "loaded" else "FALLO_DURADERO"
+    assert results == [(first.id, ended), (first.id, "INTERRUMPIDO"), (first.id, None)]
+
+
+def test_a_claim_for_bytes_that_nobody_knows_opens_a_row(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
+    ledger.fail(ledger.identify(ledger.claim(NAME, RUN, listed()), A), PermanentFailure("no hay disco"))
+    entry = ledger.claim(NAME, OTHER_RUN, None, B.sha256)
+    assert (entry.sha256, entry.vigente, entry.intentos) == (None, True, 1)
+    assert len(history.versions(NAME)) == 2
+
+
 def test_a_release_is_used_up_by_the_next_attempt(pipeline: Pipeline, ledger: Ledger, history: History) -> None:
     assert ledger.release(NAME, "ana") is None
     entry = ledger.identify(ledger.claim(NAME, RUN, listed()), A)

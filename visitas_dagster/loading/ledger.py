@@ -114,10 +114,17 @@ class Ledger:
         """The clock's time, naive UTC, as the ledger stores it."""
         return self._now().astimezone(UTC).replace(tzinfo=None)
 
-    def claim(self, archivo: str, run_id: str, listed: Listed | None) -> Entry:
-        """Open an attempt: take the name's open row over from a dead run, or open one.
+    def claim(self, archivo: str, run_id: str, listed: Listed | None, sha256: str | None = None) -> Entry:
+        """Open an attempt: take the name's open row over from a dead run, or go on in the content's, or open one.
 
         The caller holds the name's reservation, so that no other run does the same.
+
+        Args:
+            archivo: the name.
+            run_id: of Dagster's run.
+            listed: what the server has, if it has it.
+            sha256: of the bytes that wait on this machine. A pass that died before it took them would leave a row of
+                no content, current, beside the one of these bytes.
         """
         attempt = {
             "estado": Estado.EN_PROCESO.value,
@@ -135,20 +142,30 @@ class Ledger:
             if open_row is not None and _is_of_another_delivery(open_row, listed):
                 self._set_aside(connection, open_row["id"])
                 open_row = None
-            if open_row is None:
+            row = open_row or _row_of(connection, archivo, sha256)
+            if row is None:
                 entry_id = _inserted(
                     connection.execute(insert(ledger).values(archivo=archivo, intentos=1, vigente=False, **attempt))
                 )
             else:
-                entry_id = open_row["id"]
-                # The answer to an earlier try of this very claim may have been lost: it counts once.
-                more = 0 if open_row["run_id"] == run_id and open_row["fin"] is None else 1
-                connection.execute(
-                    update(ledger).where(ledger.c.id == entry_id).values(**attempt, intentos=ledger.c.intentos + more)
-                )
+                entry_id = row["id"]
+                self._count_attempt(connection, row, attempt)
             _settle_current(connection, archivo, entry_id)
             self._consume_release(connection, archivo)
             return _entry(connection, entry_id, self._open_attempt(connection, entry_id, run_id))
+
+    def _count_attempt(self, connection: Connection, row: RowMapping, attempt: dict[str, Any]) -> None:
+        """Count the attempt in a row that is there; what stands loaded stays so."""
+        # The answer to an earlier try of this very claim may have been lost: it counts once.
+        is_counted = _own_attempt(connection, row["id"], attempt["run_id"]) is not None
+        begun = {name: attempt[name] for name in ("run_id", "inicio")}
+        connection.execute(
+            update(ledger)
+            .where(ledger.c.id == row["id"])
+            .values(
+                intentos=ledger.c.intentos + (0 if is_counted else 1), **(begun if Entry.of(row).is_loaded else attempt)
+            )
+        )
 
     def _open_first(self, connection: Connection, archivo: str, attempt: dict[str, Any]) -> Entry:
         """Open the first attempt at a name of which nothing is known: nothing to take over, to settle, to use up."""
@@ -202,14 +219,10 @@ class Ledger:
 
     def _open_attempt(self, connection: Connection, entry_id: int, run_id: str) -> int:
         """Open the attempt's own row; one that a dead run left open is closed as interrupted."""
-        own = connection.execute(
-            select(tries.c.id).where(
-                tries.c.archivo_id == entry_id, tries.c.run_id == run_id, tries.c.resultado.is_(None)
-            )
-        ).scalar()
+        own = _own_attempt(connection, entry_id, run_id)
         if own is not None:
             # The answer to an earlier try of this very claim was lost.
-            return int(own)
+            return own
         now = self.now()
         self._interrupt(connection, tries.c.archivo_id == entry_id)
         return _inserted(connection.execute(insert(tries).values(archivo_id=entry_id, run_id=run_id, inicio=now)))
@@ -499,6 +512,21 @@ def _open_row(connection: Connection, archivo: str) -> RowMapping | None:
         .mappings()
         .first()
     )
+
+
+def _row_of(connection: Connection, archivo: str, sha256: str | None) -> RowMapping | None:
+    """The row of a name's content, where there is one."""
+    if sha256 is None:
+        return None
+    wanted = select(ledger).where(ledger.c.archivo == archivo, ledger.c.sha256 == sha256)
+    return connection.execute(wanted).mappings().first()
+
+
+def _own_attempt(connection: Connection, entry_id: int, run_id: str) -> int | None:
+    """The attempt that a run has open at a row."""
+    return connection.execute(
+        select(tries.c.id).where(tries.c.archivo_id == entry_id, tries.c.run_id == run_id, tries.c.resultado.is_(None))
+    ).scalar()
 
 
 def _is_of_another_delivery(open_row: RowMapping, listed: Listed | None) -> bool:

@@ -79,8 +79,8 @@ def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise _nowhere(task)
-    listed = task.listed
-    task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed))
+    listed, digest = task.listed, copy[1] if copy else None
+    task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, listed, digest))
     return copy
 
 
