@@ -22,8 +22,8 @@ from visitas_dagster.settings import Settings
 
 log = logging.getLogger("visitas.pasada")
 
-WORTH = 3
-"""Runs to each process: with fewer, starting another one, about 3 s of a processor, costs more than it saves."""
+WORTH = 2
+"""Full runs to each process: with fewer, starting another one, about 3 s of a processor, costs more than it saves."""
 
 
 class Crew:
@@ -60,7 +60,7 @@ class Crew:
             other.dismiss()
 
     def hire(self, runs: int) -> None:
-        """Start as many processes as so many runs are worth, those that are there already counted."""
+        """Start as many processes as so many full runs are worth, those that are there already counted."""
         while len(self.others) < min(self._most, runs // WORTH - 1):
             self.others.append(Other(self._settings, self._begin))
 

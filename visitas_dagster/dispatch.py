@@ -226,10 +226,12 @@ class Passes:
 
     def _run(self, groups: Sequence[tuple[Source, list[str]]], version: str | None) -> None:
         asked = self._platform.now()
+        count = sum(len(names) for _, names in groups)
         runs = [Run(plan, source, asked, version) for source, names in groups for plan in self._plan(names)]
-        self._observer.planned(sum(len(names) for _, names in groups), len(runs))
-        log.info(f"archivos por tomar: {sum(len(names) for _, names in groups)}, corridas: {len(runs)}")
+        self._observer.planned(count, len(runs))
+        log.info(f"archivos por tomar: {count}, corridas: {len(runs)}")
         if runs:
+            self._crew.hire(count // self._platform.settings.archivos_por_corrida)
             execute_all(runs, Here(self._platform, self._recorder, self._instance), self._recorder, self._crew)
 
     def _plan(self, names: list[str]) -> list[RunPlan]:

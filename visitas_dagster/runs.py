@@ -128,7 +128,6 @@ def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew)
         KeyboardInterrupt: Ctrl-C, once the other processes have ended too.
     """
     waiting = deque(runs)
-    crew.hire(len(runs))
     shares = [_Share(other, waiting, observer) for other in crew.others]
     try:
         for run in _taken(waiting):

@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     # Two at least: one holds the reservations of a run, one loads.
     conexiones_db: int = Field(default=8, ge=2)
     conexiones_sftp: int = Field(default=4, ge=1)
-    archivos_por_corrida: int = Field(default=50, ge=1)
+    archivos_por_corrida: int = Field(default=75, ge=1)
     procesos: int = Field(default=2, ge=1)
     memoria_mib: int = Field(default=640, ge=512)
     intervalo_sensor_s: int = Field(default=15, ge=1)

@@ -108,7 +108,7 @@ def test_many_runs_are_shared_by_two_processes(visitas: Visitas, database: Datab
 
 
 @pytest.mark.databases("sqlite")
-@pytest.mark.parametrize(("runs", "processes"), [(5, 1), (6, 2)])
+@pytest.mark.parametrize(("runs", "processes"), [(3, 1), (4, 2)])
 def test_a_further_process_is_for_many_runs(
     visitas: Visitas, database: Database, sftp_folder: SftpFolder, runs: int, processes: int
 ) -> None:

@@ -66,7 +66,7 @@ def _pass(platform: Platform, work: Callable[[Passes], PassResult], runs: int = 
     Args:
         platform: the open parts.
         work: the pass.
-        runs: how many runs it looks like; processes for them start at once.
+        runs: how many full runs it looks like; processes for them start at once.
     """
     with Crew(platform.settings, platform.settings.procesos, notices_to_stderr) as crew:
         crew.hire(runs)
