@@ -27,6 +27,7 @@ from visitas_dagster.sensors.arrivals import SENSOR, tick
 from visitas_dagster.steps.task import Source
 
 WAIT_S = 30
+FILES_A_RUN = 50
 
 # A run may only be queued with the place where its code is.
 _ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("visitas"), "__repository__"), JOB)
@@ -43,7 +44,8 @@ def clock() -> SteppingClock:
 
 @pytest.fixture
 def pipeline(database: Database, sftp_folder: SftpFolder, tmp_path: Path, clock: SteppingClock) -> Iterator[Pipeline]:
-    with Pipeline(database, sftp_folder, tmp_path, clock, espera_estable_s=WAIT_S) as pipeline:
+    settings = {"espera_estable_s": WAIT_S, "archivos_por_corrida": FILES_A_RUN}
+    with Pipeline(database, sftp_folder, tmp_path, clock, **settings) as pipeline:
         yield pipeline
 
 
@@ -208,7 +210,7 @@ def test_many_files_get_runs_over_contiguous_partitions(
     covered = []
     for start, end in ranges(requests):
         group = partitions[partitions.index(start) : partitions.index(end) + 1]
-        assert len(group) == 50
+        assert len(group) == FILES_A_RUN
         covered += group
     assert covered == names
     assert {request.tags[ORIGIN_TAG] for request in requests} == {Source.SERVER.value}
