@@ -18,6 +18,7 @@ from uuid import uuid4
 import dagster as dg
 from dagster._core.errors import DagsterExecutionInterruptedError
 
+from visitas_dagster import interrupts
 from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.crew import Crew, Other
 from visitas_dagster.domain.arrivals import RunPlan
@@ -93,7 +94,7 @@ class Here:
         run_id = str(uuid4())
         # Held from before Dagster knows of the run until after it knows how the run ended: whenever this
         # process dies in between, the folder tells the next pass.
-        with RunFolder(self._platform.folders, run_id):
+        with RunFolder(self._platform.folders, run_id), interrupts.noticed():
             try:
                 self._job.execute_in_process(
                     instance=self._instance,

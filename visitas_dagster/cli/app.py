@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from visitas_dagster import collector
+from visitas_dagster import collector, interrupts
 from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code, notices_to_stderr
 from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
 
@@ -221,6 +221,7 @@ def main() -> None:
     # paramiko brings it in, half of its own start-up, for a rule of OpenSSH's configuration files that is not read
     # here, and does without where it is missing.
     sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # how Python marks a module that is not to be had
-    code = exit_code(lambda: app(prog_name="visitas", standalone_mode=False))
+    with interrupts.raised_again():
+        code = exit_code(lambda: app(prog_name="visitas", standalone_mode=False))
     collector.spare_the_end()
     sys.exit(code)
