@@ -6,8 +6,10 @@ Starting, sampling and ending it belongs here; what it runs does not.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,7 +35,8 @@ class Measured:
 
     Attributes:
         seconds: wall clock, start-up included.
-        cpu_seconds: processor time of the process itself; the rest of the wall clock it waited for servers.
+        cpu_seconds: processor time of the process and of those that it waited for; the rest of the wall clock it waited
+            for servers.
         peak_mib: resident memory at the peak, MiB: the most that was seen of the whole tree, or the kernel's own
             high-water mark of the main process, whichever is more.
         output: what it printed.
@@ -54,20 +57,41 @@ def measure(command: Sequence[str], environment: Mapping[str, str]) -> Measured:
     with tempfile.TemporaryFile("w+") as printed:
         begin = time.perf_counter()
         child = _begun(command, environment, PROJECT, printed)
-        peak, cpu = 0, 0.0
-        while True:
-            try:
-                code = child.wait(timeout=_EVERY_S)
-                break
-            except psutil.TimeoutExpired:
-                peak = max(peak, _tree_bytes(child))
-                cpu = _cpu_seconds(child, cpu)
-        seconds = time.perf_counter() - begin
+        with _watched(child) as peak:
+            # To its very end, those that it waited for included: a loop that looks from time to time is late.
+            _, status, used = os.wait4(child.pid, 0)
+            seconds = time.perf_counter() - begin
+        code = os.waitstatus_to_exitcode(status)
         printed.seek(0)
         output = printed.read()
     if code:
         raise ProcessError(f"{' '.join(command)} exited with {code}:\n{output[-3000:]}")
-    return Measured(seconds, cpu, peak / MIB, output)
+    return Measured(seconds, used.ru_utime + used.ru_stime, peak.bytes / MIB, output)
+
+
+@dataclass
+class _Peak:
+    """The most memory seen so far, bytes."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def _watched(child: psutil.Popen) -> Iterator[_Peak]:
+    """Look at the tree's memory from time to time within the block, in a thread."""
+    peak, over = _Peak(), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(_EVERY_S):
+            peak.bytes = max(peak.bytes, _tree_bytes(child))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        over.set()
+        thread.join()
 
 
 def _begun(command: Sequence[str], environment: Mapping[str, str], folder: Path, printed: IO[Any]) -> psutil.Popen:
@@ -120,10 +144,3 @@ def forget_high_water() -> None:
     """Have this process's own high-water mark begin anew from now, where the kernel lets us."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-
-
-def _cpu_seconds(process: psutil.Process, before: float) -> float:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        times = process.cpu_times()
-        return float(times.user + times.system)
-    return before

@@ -73,7 +73,7 @@ def test_the_status_needs_neither_dagster_nor_dataframes(visitas: Visitas) -> No
     code, out, modules = loaded_by(visitas, "status")
     assert code == 0
     assert "Servidor SFTP: 1 reporte, 1 pendiente\n  report_1.txt  " in out
-    assert modules & (HEAVY | {"invoke", "rich.progress"}) == set()
+    assert modules & (HEAVY | {"invoke", "rich.progress", "visitas_dagster.closing.sealing"}) == set()
     assert {"sqlalchemy", "paramiko"} <= modules
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import CompoundSelect, Connection, Select, func, insert, select, union_all, update
 
 from visitas_dagster.closing.days import ONE_DAY, bounds, days_to_close, oldest_kept
-from visitas_dagster.closing.sealing import loose_days
+from visitas_dagster.closing.loose import loose_days
 from visitas_dagster.domain.ladder import Resultado
 from visitas_dagster.loading.ledger import shorten
 from visitas_dagster.loading.tables import bitacora_intentos as tries

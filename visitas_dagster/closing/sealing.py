@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO
 
 from visitas_dagster.closing.contents import copy_name, second_name
-from visitas_dagster.closing.days import stamp, stamped
+from visitas_dagster.closing.days import stamp
+from visitas_dagster.closing.loose import loose_copies
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.resources.copies import UNREADABLE_ZIP
 from visitas_dagster.resources.folders import Folders, disk_errors, sync_folder
@@ -74,24 +75,6 @@ class _Loose:
     path: Path
     member: str
     looked: tuple[int, int, int, int]
-
-
-def loose_copies(folders: Folders, day: date) -> list[Path]:
-    """Return a day's loose backups by name; half-written ones, and what no run of ours put there, are none."""
-    folder = folders.backup / stamp(day)
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if not path.name.endswith(".parcial") and copy_name(path.name) and path.is_file() and not path.is_symlink()
-    )
-
-
-def loose_days(folders: Folders) -> set[date]:
-    """Return the days with loose backups."""
-    names = [path.name for path in folders.backup.iterdir()] if folders.backup.is_dir() else []
-    return {day for name in names if (day := stamped(name)) is not None and loose_copies(folders, day)}
 
 
 def zip_path(folders: Folders, day: date) -> Path:

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from visitas_dagster.closing import sealing
-from visitas_dagster.closing.sealing import MANIFEST, Sealed, loose_days, seal, zip_path
+from visitas_dagster.closing.loose import loose_days
+from visitas_dagster.closing.sealing import MANIFEST, Sealed, seal, zip_path
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.resources.folders import Folders
 
