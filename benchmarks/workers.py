@@ -37,7 +37,7 @@ class Shared:
         seconds: until the last one ended.
         ours: the processes' processor seconds.
         server: the database server's.
-        waiting: share of the machine's processors that waited for the disk.
+        idle, waiting: shares of the machine's processors that had nothing to do, and that waited for the disk.
         fewest: files that the process which loaded the fewest loaded.
         deadlocks: those that the server counted.
     """
@@ -45,6 +45,7 @@ class Shared:
     seconds: float
     ours: float
     server: float
+    idle: float
     waiting: float
     fewest: int
     deadlocks: int
@@ -53,7 +54,7 @@ class Shared:
         """Say what kept the processors busy: 1 is one of them all the time."""
         return (
             f"ours {self.ours / self.seconds:.2f}, the database server's {self.server / self.seconds:.2f}, "
-            f"waiting for the disk {self.waiting:.0%}"
+            f"all of the machine's idle {self.idle:.0%}, waiting for the disk {self.waiting:.0%}"
         )
 
 
@@ -99,7 +100,7 @@ def _run(servers: Servers, engine: str, processes: int, files: int, records: int
             time.perf_counter() - begin,
             sum(run.cpu_seconds for run in runs),
             servers.cpu_seconds(engine) - server,
-            _waiting(machine, psutil.cpu_times()),
+            *_shares(machine, psutil.cpu_times()),
             min(len(_LOADED.findall(run.output)) for run in runs),
             servers.deadlocks(engine) - deadlocks,
         )
@@ -107,8 +108,9 @@ def _run(servers: Servers, engine: str, processes: int, files: int, records: int
         return found
 
 
-def _waiting(before: Any, after: Any) -> float:
-    return float((after.iowait - before.iowait) / (sum(after) - sum(before)))
+def _shares(before: Any, after: Any) -> tuple[float, float]:
+    passed = sum(after) - sum(before)
+    return float((after.idle - before.idle) / passed), float((after.iowait - before.iowait) / passed)
 
 
 def _require_all(place: Installation, files: int) -> None:
