@@ -3,6 +3,7 @@
 Hooks and fixtures of all tiers belong here; a tier's own fixtures stand in its own conftest.
 """
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,12 @@ TESTS = Path(__file__).resolve().parent
 # How long an example takes is the machine's business.
 hypothesis.settings.register_profile("visitas", deadline=None)
 hypothesis.settings.load_profile("visitas")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a shell's background job, and all its children, begin with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

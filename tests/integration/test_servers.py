@@ -392,9 +392,7 @@ def test_a_query_through_the_proxy_is_cut_in_the_middle(database: Database, cutt
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_server_outlives_its_session(how: signal.Signals, tmp_path: Path) -> None:
     code = (
-        "import pathlib, signal, time\n"
-        # A shell's background job starts with Ctrl-C ignored, and so would this session.
-        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "import pathlib, time\n"
         "from tests.support.servers import OpenSSHServer\n"
         f"server = OpenSSHServer(pathlib.Path({str(tmp_path)!r}))\n"
         "server.start()\n"

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +17,15 @@ from visitas_dagster.interrupts import noticed, raised_again
 
 LONG_S = 30
 """Nothing waits so long: whoever is not interrupted fails."""
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """Leave the signals as they were: Dagster's blocks make SIGTERM what SIGINT is, and keep it so."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 class Thing:
@@ -91,11 +100,8 @@ def test_nothing_is_raised_after_the_block() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_that_nobody_asked_for_again_is_raised_at_the_end(number: signal.Signals) -> None:
-    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt), noticed(), capture_interrupts():
         os.kill(os.getpid(), number)
-    # Dagster leaves it an interrupt.
-    signal.signal(signal.SIGTERM, before)
 
 
 def test_other_signals_and_none_raise_nothing() -> None:
