@@ -44,8 +44,9 @@ def clock() -> SteppingClock:
 
 @pytest.fixture
 def pipeline(database: Database, sftp_folder: SftpFolder, tmp_path: Path, clock: SteppingClock) -> Iterator[Pipeline]:
-    settings = {"espera_estable_s": WAIT_S, "archivos_por_corrida": FILES_A_RUN}
-    with Pipeline(database, sftp_folder, tmp_path, clock, **settings) as pipeline:
+    with Pipeline(
+        database, sftp_folder, tmp_path, clock, espera_estable_s=WAIT_S, archivos_por_corrida=FILES_A_RUN
+    ) as pipeline:
         yield pipeline
 
 
