@@ -134,9 +134,10 @@ class HeldEventLog(AnsweringEventLog):
             self._store_asset_event_tags(index, [event for event, _ in of_assets], [key for _, key in of_assets])
             self._store_asset_keys(index, of_assets)
         for event, row, key in zip(events, rows, ids, strict=True):
-            if _kind(event) is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
+            kind = _kind(event)
+            if kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
                 self._store_planned_check(index, event, row, key)
-            elif _kind(event) is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            elif kind is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
                 self._store_evaluation(index, event, row, key)
 
     def _store_asset_keys(self, index: Connection, events: Sequence[tuple[dg.EventLogEntry, int]]) -> None:

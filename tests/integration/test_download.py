@@ -25,7 +25,7 @@ from visitas_dagster.resources.sftp import FileGone, connect
 from visitas_dagster.resources.sftp import SftpFolder as SftpConnection
 from visitas_dagster.settings import Settings
 from visitas_dagster.steps.archive import archive
-from visitas_dagster.steps.download import download
+from visitas_dagster.steps.download import download, identify
 from visitas_dagster.steps.load import load
 from visitas_dagster.steps.task import FileTask, Source
 
@@ -84,6 +84,7 @@ def test_the_bytes_come_whole_and_are_known(pipeline: Pipeline, data: bytes, enc
     with pipeline.tools() as tools:
         task = FileTask(NAME, Source.SERVER)
         download(tools, task)
+        identify(tools, task)
         assert task.facts == ContentFacts(len(data), sha256(data), encoding, False)
         assert task.listed == Listed(NAME, len(data), mtime)
         assert task.staged is not None

@@ -10,20 +10,30 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.fixtures import Database, SftpFolder
-from tests.support.pipeline import NOON, Pipeline, SteppingClock, apply, finish, record, report
+from tests.support.pipeline import NOON, Pipeline, SteppingClock, apply, finish, record, report, sha256
 from tests.support.proxy import CuttingProxy
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import tables
-from visitas_dagster.loading.ledger import Ledger
+from visitas_dagster.loading.ledger import Entry, Ledger
 from visitas_dagster.loading.reservations import open_reservations
-from visitas_dagster.steps.download import download
+from visitas_dagster.resources.sftp import SftpFolder as SftpFiles
+from visitas_dagster.steps.download import download, identify
 from visitas_dagster.steps.load import load
 from visitas_dagster.steps.task import FileTask, Source
-from visitas_dagster.steps.together import begin_together
+from visitas_dagster.steps.together import (
+    GROUP_BYTES,
+    SMALL_BYTES,
+    begin_together,
+    deliveries,
+    fetch_together,
+    identify_together,
+)
 from visitas_dagster.steps.tools import RunTools
 from visitas_dagster.steps.validate import validate
 
@@ -47,9 +57,14 @@ def pipeline(database: Database, sftp_folder: SftpFolder, tmp_path: Path) -> Ite
         yield pipeline
 
 
-def through(tools: RunTools, tasks: list[FileTask]) -> None:
-    """Take files the rest of the way."""
-    for step in (download, validate, load):
+def through(tools: RunTools, tasks: list[FileTask], *, together: bool = False) -> None:
+    """Take files the rest of the way; ``together``, with those said together that may be."""
+    for step in (download, identify, validate, load):
+        for group in deliveries(tasks) if together else ():
+            if step is download:
+                fetch_together(tools, group)
+            elif step is identify:
+                identify_together(tools, [task for task in group if task.goes_on])
         for task in tasks:
             apply(tools, task, step)
     for task in tasks:
@@ -62,7 +77,7 @@ def begun(pipeline: Pipeline, names: list[str], source: Source = Source.SERVER) 
     with pipeline.tools() as tools:
         begin_together(tools, tasks)
         found = {task.archivo: task.entry is not None for task in tasks}
-        through(tools, tasks)
+        through(tools, tasks, together=True)
     return found
 
 
@@ -210,7 +225,154 @@ def test_a_file_that_may_be_unfinished_is_not_begun(
         assert begun(pipeline, ["report_2.txt", "report_3.txt"]) == {"report_2.txt": True, "report_3.txt": True}
 
 
+def test_small_files_are_fetched_and_named_together(pipeline: Pipeline) -> None:
+    for name in NEW:
+        pipeline.deliver(name, content(name))
+    large = report(*[record(f"{'x' * 40}{line}@grande.example", links="y" * 500) for line in range(1_000)])
+    assert len(large) > SMALL_BYTES
+    pipeline.deliver("report_9.txt", large)
+    tasks = [FileTask(name, Source.SERVER) for name in [*NEW, "report_9.txt"]]
+    sent: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        sent.append(statement.split(None, 2)[0])
+
+    with pipeline.tools() as tools:
+        begin_together(tools, tasks)
+        fetch_together(tools, tasks)
+        assert [task.facts is not None for task in tasks] == [True, True, True, False]
+        assert [task.staged.read_bytes() for task in tasks if task.staged] == [content(name) for name in NEW]
+        apply(tools, tasks[3], download)
+        sa.event.listen(pipeline.platform.engine, "before_cursor_execute", note)
+        identify_together(tools, tasks)
+        for task in tasks:
+            apply(tools, task, identify)
+        sa.event.remove(pipeline.platform.engine, "before_cursor_execute", note)
+        assert sent.count("UPDATE") == 1
+        assert [task.identified for task in tasks] == [True] * 4
+        through(tools, tasks)
+    assert [task.estado for task in tasks] == [Estado.COMPLETADO] * 4
+    rows = pipeline.rows(tables.bitacora_control, "archivo", "sha256", "bytes", "codificacion")
+    contents = {**{name: content(name) for name in NEW}, "report_9.txt": large}
+    assert rows == [
+        {"archivo": name, "sha256": sha256(data), "bytes": len(data), "codificacion": "utf-8"}
+        for name, data in contents.items()
+    ]
+    assert pipeline.broken_promises() == []
+
+
+@given(st.lists(st.integers(0, 3 * GROUP_BYTES) | st.none(), max_size=20))
+def test_groups_keep_the_order_and_hold_no_more_than_they_may(sizes: list[int | None]) -> None:
+    entry = Entry(1, "a", None, Estado.EN_PROCESO, True, 1, "r", None)
+    tasks = [
+        FileTask(f"report_{number}.txt", entry=entry, listed=Listed("a", size, 1) if size is not None else None)
+        for number, size in enumerate(sizes)
+    ]
+    groups = list(deliveries(tasks))
+    assert [task for group in groups for task in group] == tasks
+    for group in groups:
+        bytes_ = [task.listed.bytes if task.listed else GROUP_BYTES + 1 for task in group]
+        assert len(group) == 1 or sum(bytes_) <= GROUP_BYTES
+
+
 # ------------------------------------------------------------------------------------------------- what breaks
+
+
+def test_a_file_that_changed_since_it_was_begun_is_fetched_by_itself(pipeline: Pipeline) -> None:
+    for name in NEW:
+        pipeline.deliver(name, content(name), mtime=1_600_000_000)
+    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    with pipeline.tools() as tools:
+        begin_together(tools, tasks)
+        pipeline.deliver(NEW[1], content(NEW[1], 2), mtime=1_600_000_500)
+        pipeline.deliver(NEW[2], content(NEW[2]) + b"\n", mtime=1_600_000_000)
+        fetch_together(tools, tasks)
+        assert [task.facts is not None for task in tasks] == [True, False, False]
+        through(tools, tasks, together=True)
+    assert [(row["archivo"], row["sha256"]) for row in pipeline.rows(tables.bitacora_control)] == [
+        (NEW[0], sha256(content(NEW[0]))),
+        (NEW[1], sha256(content(NEW[1], 2))),
+        (NEW[2], sha256(content(NEW[2]) + b"\n")),
+    ]
+    assert pipeline.on_server() == set()
+    assert pipeline.broken_promises() == []
+
+
+def test_files_of_which_another_run_took_one_are_named_one_by_one(pipeline: Pipeline) -> None:
+    for name in NEW:
+        pipeline.deliver(name, content(name))
+    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    with pipeline.tools() as tools:
+        begin_together(tools, tasks)
+        fetch_together(tools, tasks)
+        with pipeline.platform.engine.begin() as connection:
+            taken = sa.update(tables.bitacora_control).where(tables.bitacora_control.c.archivo == NEW[1])
+            connection.execute(taken.values(run_id=DEAD_RUN))
+        identify_together(tools, tasks)
+        assert [task.identified for task in tasks] == [False] * 3
+        through(tools, tasks)
+    assert [task.estado for task in tasks] == [Estado.COMPLETADO, None, Estado.COMPLETADO]
+    assert isinstance(tasks[1].failure, TransientFailure)
+    assert [row["estado"] for row in pipeline.rows(tables.bitacora_control)] == [
+        "COMPLETADO",
+        "EN_PROCESO",
+        "COMPLETADO",
+    ]
+
+
+def test_bytes_that_a_name_had_before_are_named_in_their_own_row(pipeline: Pipeline) -> None:
+    """The claim of a known name is no plain one: its group falls back, and its attempt goes on in the first row."""
+    pipeline.deliver(NEW[0], content(NEW[0]))
+    pipeline.run([NEW[0]])
+    pipeline.deliver(NEW[0], content(NEW[0]))
+    pipeline.deliver(NEW[1], content(NEW[1]))
+    tasks = [FileTask(name, Source.SERVER) for name in NEW[:2]]
+    with pipeline.tools() as tools:
+        begin_together(tools, tasks)
+        for task in tasks:
+            apply(tools, task, download)
+        identify_together(tools, tasks)
+        assert [task.identified for task in tasks] == [False, False]
+        through(tools, tasks)
+    rows = pipeline.rows(tables.bitacora_control, "archivo", "intentos", "estado")
+    assert [tuple(row.values()) for row in rows] == [(NEW[0], 2, "COMPLETADO"), (NEW[1], 1, "COMPLETADO")]
+    assert pipeline.broken_promises() == []
+
+
+@pytest.mark.parametrize("what", ["read_all", "stat_all", "identify_new"])
+@pytest.mark.databases("sqlite")
+def test_a_defect_in_what_is_fetched_or_said_together_costs_nobody_anything(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    for name in NEW:
+        pipeline.deliver(name, content(name))
+
+    def broken(*_: object) -> None:
+        raise ValueError("ana@example.com")
+
+    monkeypatch.setattr(Ledger if what == "identify_new" else SftpFiles, what, broken)
+    assert [task.estado for task in pipeline.run(NEW)] == [Estado.COMPLETADO] * 3
+    assert [row["intentos"] for row in pipeline.rows(tables.bitacora_control)] == [1] * 3
+
+
+@pytest.mark.databases("sqlite")
+def test_a_server_that_goes_amid_what_is_fetched_together_costs_nobody_an_attempt(
+    far: tuple[Pipeline, CuttingProxy],
+) -> None:
+    pipeline, proxy = far
+    for name in NEW:
+        pipeline.deliver(name, content(name))
+    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    with pipeline.tools() as tools:
+        begin_together(tools, tasks)
+        proxy.cut()
+        fetch_together(tools, tasks)
+        assert [task.facts for task in tasks] == [None] * 3
+        through(tools, tasks, together=True)
+    assert [task.estado for task in tasks] == [Estado.COMPLETADO] * 3
+    rows = pipeline.rows(tables.bitacora_control)
+    assert [(row["intentos"], row["mensaje"]) for row in rows] == [(1, None)] * 3
+    assert pipeline.broken_promises() == []
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ from visitas_dagster.resources.platform import Clock, Platform
 from visitas_dagster.settings import Settings, load_settings
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.arrivals import look, owed
-from visitas_dagster.steps.download import download
+from visitas_dagster.steps.download import download, identify
 from visitas_dagster.steps.load import in_groups, load, make_ready
 from visitas_dagster.steps.task import FileTask, Source
-from visitas_dagster.steps.together import begin_together
+from visitas_dagster.steps.together import begin_together, deliveries, fetch_together, identify_together
 from visitas_dagster.steps.tools import RunTools
 from visitas_dagster.steps.validate import validate, validate_together
 
@@ -200,6 +200,7 @@ class Pipeline:
         """Take a file to the point before its transaction; a failure comes out."""
         task = FileTask(name, source)
         download(tools, task)
+        identify(tools, task)
         validate(tools, task)
         return task
 
@@ -305,12 +306,21 @@ def process(platform: Platform, names: Iterable[str], source: Source) -> list[Fi
     return list(tasks.values())
 
 
+def _fetch_all(tools: RunTools, tasks: list[FileTask]) -> None:
+    for group in deliveries(tasks):
+        fetch_together(tools, group)
+
+
+def _identify_all(tools: RunTools, tasks: list[FileTask]) -> None:
+    identify_together(tools, [task for task in tasks if task.goes_on])
+
+
 def _make_all_ready(tools: RunTools, tasks: list[FileTask]) -> None:
     for group in in_groups(tasks):
         make_ready(tools, group)
 
 
-_TOGETHER: Final = {validate: validate_together, load: _make_all_ready}
+_TOGETHER: Final = {download: _fetch_all, identify: _identify_all, validate: validate_together, load: _make_all_ready}
 
 
 def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:
@@ -318,7 +328,7 @@ def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTa
     tasks = [FileTask(name, source) for name in names]
     with new_tools(platform) as tools:
         begin_together(tools, tasks)
-        for step in (download, validate, load):
+        for step in (download, identify, validate, load):
             if (all_at_once := _TOGETHER.get(step)) is not None:
                 all_at_once(tools, tasks)
             for task in tasks:
@@ -335,7 +345,7 @@ def new_tools(platform: Platform) -> RunTools:
 
 def apply(tools: RunTools, task: FileTask, step: Callable[[RunTools, FileTask], None]) -> None:
     """Take a file through one step, as an op does."""
-    if task.goes_on and (step is download or task.needs_load):
+    if task.goes_on and (step in (download, identify) or task.needs_load):
         with contained(tools, task.archivo, partial(fail, tools, task)):
             step(tools, task)
 

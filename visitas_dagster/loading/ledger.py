@@ -10,7 +10,7 @@ goes on, and the attempt is counted there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ from sqlalchemy import (
     RowMapping,
     and_,
     bindparam,
+    case,
     delete,
     insert,
     or_,
@@ -265,7 +266,7 @@ class Ledger:
         Bytes that the name had before go on in their own row, where the attempt is counted. Other bytes than
         those a dead run had downloaded under this row are another delivery, with a row of its own.
         """
-        content = {"sha256": facts.sha256, "bytes": facts.size, "codificacion": facts.encoding}
+        content = _content(facts)
         with writing(self.engine) as connection:
             if entry.sha256 is None and _is_named(connection, entry, content):
                 return replace(entry, sha256=facts.sha256)
@@ -279,6 +280,9 @@ class Ledger:
                 ).mappings()
             }
             own = rows.pop(entry.id, None)
+            if own is not None and own["run_id"] != entry.run_id:
+                # As in the load: to go on in its place would be to go on under its name.
+                raise TransientFailure(f"otra corrida tomó {entry.archivo}")
             for known in rows.values():
                 return self._go_on_in(connection, entry, Entry.of(known, entry.attempt), content)
             if own is None:
@@ -287,6 +291,29 @@ class Ledger:
                 change_row(connection, entry.id, content)
                 return replace(Entry.of(own, entry.attempt), sha256=facts.sha256)
             return self._split_off(connection, entry, content)
+
+    def identify_new(self, found: Sequence[tuple[Entry, ContentFacts]]) -> list[Entry] | None:
+        """Say what the contents of attempts of one run are, in one statement; return their rows, in the same order.
+
+        The same as :meth:`identify` for each, where that is to name the row that the run opened. None where it is more
+        for any of them: then each is to be identified by itself, also those that this one has named.
+        """
+        run_id = found[0][0].run_id
+        contents = {entry.id: _content(facts) for entry, facts in found}
+        named = (
+            update(ledger)
+            .where(ledger.c.id.in_(list(contents)), ledger.c.run_id == run_id, ledger.c.sha256.is_(None))
+            .values(
+                {
+                    name: case({key: content[name] for key, content in contents.items()}, value=ledger.c.id)
+                    for name in ("sha256", "bytes", "codificacion")
+                }
+            )
+        )
+        with writing(self.engine) as connection:
+            if connection.execute(named).rowcount != len(found):
+                return None
+        return [replace(entry, sha256=facts.sha256) for entry, facts in found]
 
     def _go_on_in(self, connection: Connection, entry: Entry, known: Entry, content: dict[str, Any]) -> Entry:
         """Count the attempt in the row of the content that came again."""
@@ -479,6 +506,11 @@ def _first(entry_id: int, archivo: str, run_id: str, attempt: int) -> Entry:
 def _delivery(listed: Listed | None) -> dict[str, Any]:
     """What the ledger keeps of the server's file."""
     return {"bytes": listed.bytes, "modificado_origen": listed.modificado} if listed else {}
+
+
+def _content(facts: ContentFacts) -> dict[str, Any]:
+    """What the ledger keeps of a content."""
+    return {"sha256": facts.sha256, "bytes": facts.size, "codificacion": facts.encoding}
 
 
 def _is_known(connection: Connection, archivo: str) -> bool:

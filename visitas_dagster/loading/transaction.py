@@ -6,7 +6,7 @@ What changes together and in which order belongs here; how rows travel and how t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 from functools import partial
@@ -33,7 +33,7 @@ from visitas_dagster.loading.ranges import Mask, in_order
 from visitas_dagster.loading.ready import Ready
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.tables import bitacora_control as ledger
-from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas
+from visitas_dagster.loading.tables import contenidos_cargados, errores, estadisticas, olvidados
 from visitas_dagster.loading.tallies import HeldTallies, Rows
 from visitas_dagster.loading.visitors import Period, VisitorTables
 from visitas_dagster.loading.writers import Packed, RowWriter
@@ -48,7 +48,10 @@ _TARGETS = (estadisticas, errores)
 
 # Put together once, as those of the ledger.
 _CARRY = insert(contenidos_cargados)
-_STANDING = select(*(exists().where(table.c.archivo_id == bindparam("renglon")) for table in _TARGETS))
+_STANDING = select(
+    exists(select(olvidados.c.huella)),
+    *(exists().where(table.c.archivo_id == bindparam("renglon")) for table in _TARGETS),
+)
 
 Progress = Callable[[int], None]
 """Told the number of rows that went in since the last call."""
@@ -154,7 +157,9 @@ class _Load:
     def run(self) -> Loaded:
         # The period first: every load and close takes it first, so they cannot wait for each other in a ring.
         period = self.visitors.turn_period(self.today)
-        self.is_erased = erased_persons(self.connection, self.key)
+        somebody_erased, *stands = self.connection.execute(_STANDING, {"renglon": self.entry.id}).one()
+        if somebody_erased:
+            self.is_erased = erased_persons(self.connection, self.key)
         row, others = lock_versions(self.connection, self.entry)
         if self._is_done(row):
             return _recorded(row)
@@ -164,7 +169,7 @@ class _Load:
         duplicate_of = self._take_content()
         if duplicate_of is None:
             if previous is None or previous["id"] != self.entry.id:
-                self._require_none()
+                self._require_none(stands)
             loaded = self._insert(period) if standing is None else self._correct(standing, period)
         else:
             loaded = Loaded(Estado.DUPLICADO, duplicate_of=duplicate_of)
@@ -354,10 +359,9 @@ class _Load:
         self.written[target] += self.writer.write(self.connection, target, packed, constants)
         self.progress(packed.rows.num_rows)
 
-    def _require_none(self) -> None:
-        """Refuse rows that stand for this ledger row already: what goes in is to be all there is."""
-        found = self.connection.execute(_STANDING, {"renglon": self.entry.id}).one()
-        for table, standing in zip(_TARGETS, found, strict=True):
+    def _require_none(self, stands: Sequence[bool]) -> None:
+        """Refuse rows that stood for this ledger row when it was taken: what goes in is to be all there is."""
+        for table, standing in zip(_TARGETS, stands, strict=True):
             if standing:
                 raise self._mismatch(f"{table.name} tiene ya filas de {self.entry.archivo}")
 

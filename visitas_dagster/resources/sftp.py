@@ -9,7 +9,7 @@ import logging
 import socket
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +22,7 @@ from paramiko.sftp import CMD_NAME
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.causes import cause
 from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
-from visitas_dagster.resources.sftp_requests import last_bytes, look_at_all, read_pieces
+from visitas_dagster.resources.sftp_requests import look_at_all, read_pieces, read_ranges
 from visitas_dagster.settings import Settings
 
 # paramiko's default window stalls at random (0.7 s, then 12 s for the same 74 MB); these make it a steady 1 s,
@@ -153,14 +153,23 @@ class SftpFolder:
 
         Files of which the server does not give it are left out: :meth:`last_byte` tells why.
         """
-        filled = [listed for listed in files if listed.bytes]
+        filled = {listed.archivo: (listed.bytes - 1, 1) for listed in files if listed.bytes}
+        return {**{listed.archivo: b"" for listed in files if not listed.bytes}, **self._read_ranges(filled)}
+
+    def read_all(self, files: Sequence[Listed]) -> dict[str, bytes]:
+        """Return the bytes of each of the files, and one more where it has grown; all asked for at once.
+
+        Files of which the server does not give them are left out: :meth:`download` tells why.
+
+        Args:
+            files: small ones, which are held in memory.
+        """
+        return self._read_ranges({listed.archivo: (0, listed.bytes + 1) for listed in files})
+
+    def _read_ranges(self, ranges: Mapping[str, tuple[int, int]]) -> dict[str, bytes]:
         with self._translated(f"la carpeta {self._settings.sftp_dir}") as sftp:
-            found = last_bytes(sftp, [(self._path(listed.archivo), listed.bytes) for listed in filled])
-        given = zip(filled, found, strict=True)
-        return {
-            **{listed.archivo: b"" for listed in files if not listed.bytes},
-            **{listed.archivo: byte for listed, byte in given if byte is not None},
-        }
+            found = read_ranges(sftp, [(self._path(archivo), *place) for archivo, place in ranges.items()])
+        return {archivo: data for archivo, data in zip(ranges, found, strict=True) if data is not None}
 
     def remove(self, archivo: str) -> None:
         """Remove the file; raise :class:`FileGone` where it is not there."""

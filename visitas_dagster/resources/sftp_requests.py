@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import paramiko
@@ -20,6 +21,7 @@ from paramiko.sftp import (
     CMD_OPEN,
     CMD_READ,
     CMD_STATUS,
+    SFTP_EOF,
     SFTP_FLAG_READ,
     int64,
 )
@@ -112,28 +114,53 @@ def look_at_all(sftp: paramiko.SFTPClient, paths: Sequence[str]) -> list[SFTPAtt
     ]
 
 
-def last_bytes(sftp: paramiko.SFTPClient, ends: Sequence[tuple[str, int]]) -> list[bytes | None]:
-    """Return the byte at each path's end; None where the server does not give it.
+def read_ranges(sftp: paramiko.SFTPClient, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | None]:
+    """Return a piece of each of many files, shorter where the file ends in it; None where the server does not give it.
 
     Args:
         sftp: the connection.
-        ends: path and size of each file, which is not empty.
+        ranges: path, offset and length in bytes; all of it is held in memory.
 
     Raises:
         OSError, paramiko.SSHException: the server is gone.
     """
     found: list[bytes | None] = []
-    for start in range(0, len(ends), _OPEN_FILES):
-        chunk = ends[start : start + _OPEN_FILES]
-        opened = _all_at_once(sftp, [(CMD_OPEN, path, SFTP_FLAG_READ, SFTPAttributes()) for path, _ in chunk])
+    for start in range(0, len(ranges), _OPEN_FILES):
+        chunk = ranges[start : start + _OPEN_FILES]
+        opened = _all_at_once(sftp, [(CMD_OPEN, path, SFTP_FLAG_READ, SFTPAttributes()) for path, _, _ in chunk])
         handles = [answer.get_string() if kind == CMD_HANDLE else None for kind, answer in opened]
-        wanted = [(handle, size) for handle, (_, size) in zip(handles, chunk, strict=True) if handle is not None]
-        read = iter(_all_at_once(sftp, [(CMD_READ, handle, int64(size - 1), 1) for handle, size in wanted]))
-        _all_at_once(sftp, [(CMD_CLOSE, handle) for handle, _ in wanted])
-        for handle in handles:
-            kind, answer = next(read) if handle is not None else (CMD_STATUS, None)
-            found.append(answer.get_string() if answer is not None and kind == CMD_DATA else None)
+        wanted = [
+            [(CMD_READ, handle, int64(at), length) for at, length in _pieces(offset, length)] if handle else []
+            for handle, (_, offset, length) in zip(handles, chunk, strict=True)
+        ]
+        read = iter(_all_at_once(sftp, [request for requests in wanted for request in requests]))
+        _all_at_once(sftp, [(CMD_CLOSE, handle) for handle in handles if handle])
+        for requests in wanted:
+            pieces = [_given(*next(read)) for _ in requests]
+            found.append(_joined(pieces) if requests else None)
     return found
+
+
+def _pieces(offset: int, length: int) -> Iterator[tuple[int, int]]:
+    """Yield offset and length of the pieces in which a server gives so much."""
+    end = offset + length
+    for at in range(offset, end, READ_BYTES):
+        yield at, min(READ_BYTES, end - at)
+
+
+def _given(kind: int, answer: Message) -> bytes | None:
+    """The bytes of an answer to a request to read; none behind the file's end, None for a refusal."""
+    if kind == CMD_DATA:
+        return bytes(answer.get_string())
+    return b"" if kind == CMD_STATUS and answer.get_int() == SFTP_EOF else None
+
+
+def _joined(pieces: Sequence[bytes | None]) -> bytes | None:
+    """The pieces as one; None where one was refused, or where bytes are missing between two."""
+    whole = [piece for piece in pieces if piece is not None]
+    if len(whole) < len(pieces) or any(later and len(piece) < READ_BYTES for piece, later in pairwise(whole)):
+        return None
+    return b"".join(whole)
 
 
 def _all_at_once(sftp: paramiko.SFTPClient, requests: Sequence[tuple[Any, ...]]) -> list[tuple[int, Message]]:

@@ -1,4 +1,4 @@
-"""First step: a name is reserved, its bytes come to ``staging/`` whole and durable, and the ledger knows them.
+"""First steps: a name is reserved, its bytes come to ``staging/`` whole and durable, and the ledger knows them.
 
 Getting the bytes belongs here; reading them as a report does not.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,17 @@ _FRESH_S = 2
 
 
 def download(tools: RunTools, task: FileTask) -> None:
-    """Reserve the name, fetch the bytes, and say in the ledger what they are.
+    """Reserve the name and fetch the bytes.
 
-    What was begun with the rest of the run (``together.py``) has its ``entry`` already, and its name reserved.
-    Sets ``entry``, ``staged`` and ``facts``, or ``skipped`` where this run has nothing to do.
+    What was begun with the rest of the run (``together.py``) has its ``entry`` already, and its name reserved; what
+    was fetched with others, its bytes. Sets ``entry``, ``staged`` and ``facts``, or ``skipped`` where this run has
+    nothing to do.
 
     Raises:
         SystemFailure: the server, the database or the disk failed.
     """
+    if task.facts is not None:
+        return
     copy = None
     if task.entry is None:
         copy = _begin(tools, task)
@@ -47,11 +51,27 @@ def download(tools: RunTools, task: FileTask) -> None:
     tools.platform.observer.step(task.archivo, "descargar", listed.bytes if listed else None)
     task.staged = tools.platform.folders.staged(tools.run_id, task.archivo)
     if copy is None:
-        task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task))
+        # The server was asked just now; a try that comes after a wait asks again.
+        looks = iter([listed])
+        task.facts = tools.retried("descargar", task.entry, lambda: _fetch(tools, task, next(looks, None)))
     else:
         task.facts = _take_copy(*copy, task.staged)
-    entry, facts = _claimed(task), task.facts
-    task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
+
+
+def identify(tools: RunTools, task: FileTask) -> None:
+    """Say in the ledger what the bytes are, unless that was said with those of others; sets ``entry``.
+
+    Raises:
+        SystemFailure: the database or the disk failed.
+    """
+    if not task.identified:
+        entry, facts, staged = task.entry, task.facts, task.staged
+        if entry is None or facts is None or staged is None:
+            raise ValueError("the task was not downloaded")
+        with disk_errors("guardar la descarga"):
+            sync_folder(staged.parent)
+        task.entry = tools.retried("identificar", entry, lambda: tools.ledger.identify(entry, facts))
+        task.identified = True
     story.tell(story.downloaded(task))
 
 
@@ -134,12 +154,12 @@ def _is_left_open(tools: RunTools, task: FileTask) -> bool:
     return any(Estado(row["estado"]) is Estado.EN_PROCESO for row in tools.history.versions(task.archivo))
 
 
-def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
-    """Download to a temporary name; keep it only if the server's file stood still meanwhile."""
+def _fetch(tools: RunTools, task: FileTask, seen: Listed | None) -> ContentFacts:
+    """Download to a temporary name; keep it only if the server's file stood still since it was last seen."""
     sftp = tools.platform.sftp
     now = tools.platform.clock().timestamp()
     try:
-        before = sftp.stat(task.archivo)
+        before = seen or sftp.stat(task.archivo)
         facts = _receive(tools, before, _staged(task))
         after = sftp.stat(task.archivo)
     except FileGone:
@@ -150,14 +170,35 @@ def _fetch(tools: RunTools, task: FileTask) -> ContentFacts:
         raise TransientFailure(
             f"{task.archivo} llegó incompleto: {facts.size} de {before.bytes} bytes; la descarga se repite entera"
         )
-    task.listed, task.fresh = before, now - before.mtime < _FRESH_S
+    task.listed, task.fresh = before, is_fresh(before, now)
     return facts
 
 
+def is_fresh(listed: Listed, now: float) -> bool:
+    """Whether what is delivered after ``now`` may have the same time as this file."""
+    return now - listed.mtime < _FRESH_S
+
+
 def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
+    def bring(sink: Sink) -> None:
+        tools.platform.sftp.download(listed.archivo, listed.bytes, sink)
+
+    return keep_download(staged, bring, lambda size: tools.platform.observer.advance(listed.archivo, size))
+
+
+Sink = Callable[[bytes], None]
+
+
+def keep_download(staged: Path, bring: Callable[[Sink], object], advance: Callable[[int], object]) -> ContentFacts:
+    """Put a file's bytes under its name in ``staging/`` once all of them are there; return what they are.
+
+    Args:
+        staged: its place.
+        bring: hands the bytes, piece by piece and in their order, to what it is given.
+        advance: is told the size of each piece.
+    """
     scan = ContentScan()
     partial = staged.with_name(staged.name + ".parcial")
-    observer = tools.platform.observer
     with disk_errors("guardar la descarga"):
         staged.parent.mkdir(parents=True, exist_ok=True)
     # Also what closing it finds: the bytes that a full disk had not taken are tried once more then.
@@ -168,21 +209,14 @@ def _receive(tools: RunTools, listed: Listed, staged: Path) -> ContentFacts:
             with disk_errors("guardar la descarga"):
                 writing.write(piece)
             scan.feed(piece)
-            observer.advance(listed.archivo, len(piece))
+            advance(len(piece))
 
-        tools.platform.sftp.download(listed.archivo, listed.bytes, keep)
+        bring(keep)
         writing.flush()
         os.fsync(writing.fileno())
     with disk_errors("guardar la descarga"):
         partial.replace(staged)
-        sync_folder(staged.parent)
     return scan.finish()
-
-
-def _claimed(task: FileTask) -> Entry:
-    if task.entry is None:
-        raise ValueError("the task has no row in the ledger yet")
-    return task.entry
 
 
 def _staged(task: FileTask) -> Path:

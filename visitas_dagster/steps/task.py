@@ -49,6 +49,7 @@ class FileTask:
         entry: its ledger row, once claimed.
         staged: its bytes under ``staging/``, once there.
         facts: size, digest and encoding of those bytes.
+        identified: its ledger row says so.
         prepared: the validated records.
         ready: what was made of them for their first load, together with those of other files.
         loaded: what the transaction did.
@@ -66,6 +67,7 @@ class FileTask:
     entry: Entry | None = None
     staged: Path | None = None
     facts: ContentFacts | None = None
+    identified: bool = False
     prepared: Prepared | None = None
     ready: Ready | None = None
     loaded: Loaded | None = None

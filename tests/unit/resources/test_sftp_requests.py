@@ -15,7 +15,7 @@ from paramiko.message import Message
 from paramiko.sftp import CMD_ATTRS, CMD_CLOSE, CMD_DATA, CMD_HANDLE, CMD_LSTAT, CMD_OPEN, CMD_READ, CMD_STATUS
 from paramiko.sftp_attr import SFTPAttributes
 
-from visitas_dagster.resources.sftp_requests import MAX_REQUESTS, READ_BYTES, last_bytes, look_at_all, read_pieces
+from visitas_dagster.resources.sftp_requests import MAX_REQUESTS, READ_BYTES, look_at_all, read_pieces, read_ranges
 
 EOF, GONE, FAILURE = 1, 2, 4
 """Codes of SFTP version 3."""
@@ -156,17 +156,52 @@ def test_all_are_looked_at_whatever_is_missing() -> None:
 def test_the_last_bytes_are_read_and_every_file_closed() -> None:
     files = {f"report_{number}": bytes([number % 250]) * 3 + bytes([number % 199]) for number in range(120)}
     server = Server(files, choose=lambda waiting: waiting // 2)
-    ends = [(name, len(content)) for name, content in files.items()]
-    ends[5:5] = [("gone", 3)]
-    ends[80] = (ends[80][0], 99)  # shorter by now
-    found = last_bytes(server.client, ends)
+    ends = [(name, len(content) - 1, 1) for name, content in files.items()]
+    ends[5:5] = [("gone", 2, 1)]
+    ends[80] = (ends[80][0], 98, 1)  # shorter by now
+    found = read_ranges(server.client, ends)
     expected: list[bytes | None] = [bytes([number % 199]) for number in range(120)]
     expected[5:5] = [None]
-    expected[80] = None
+    expected[80] = b""
     assert found == expected
     assert server.opened == set()
     assert (server.asked.count(CMD_OPEN), server.asked.count(CMD_CLOSE)) == (121, 120)
     assert server.most <= 50
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_many_files_come_whole_or_not_at_all(data: st.DataObject) -> None:
+    sizes = st.sampled_from([0, 1, 500, READ_BYTES - 1, READ_BYTES, READ_BYTES + 1, 2 * READ_BYTES, 70_000])
+    files = {
+        f"report_{number}": bytes([number]) * size
+        for number, size in enumerate(data.draw(st.lists(sizes, min_size=1, max_size=60)))
+    }
+    named = {name: data.draw(st.sampled_from([len(content), 1, 40_000])) for name, content in files.items()}
+    refused = data.draw(st.sets(st.sampled_from(list(files)), max_size=3))
+    server = Server(
+        {name: content for name, content in files.items() if name not in refused},
+        choose=lambda waiting: data.draw(st.integers(0, waiting - 1)) if waiting < 4 else waiting // 3,
+        gives=lambda length: length,
+    )
+    found = read_ranges(server.client, [(name, 0, size + 1) for name, size in named.items()])
+    assert found == [None if name in refused else files[name][: size + 1] for name, size in named.items()]
+    assert server.opened == set()
+
+
+@pytest.mark.parametrize("gives", [1, 100, READ_BYTES - 1])
+def test_what_a_server_gives_in_smaller_pieces_is_not_taken_for_whole(gives: int) -> None:
+    files = {"one": b"1" * (READ_BYTES + 10), "two": b"2" * (2 * READ_BYTES), "short": b"3" * gives}
+    server = Server(files, gives=lambda length: min(length, gives))
+    found = read_ranges(server.client, [(name, 0, len(content) + 1) for name, content in files.items()])
+    assert found == [None, None, files["short"]]
+
+
+def test_a_file_that_cannot_be_read_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server({"a": b"x", "b": b"y"})
+    monkeypatch.setattr(server, "_read", lambda *arguments: status(FAILURE))
+    assert read_ranges(server.client, [("a", 0, 2), ("b", 0, 2)]) == [None, None]
+    assert server.opened == set()
 
 
 def test_no_bytes_are_an_end_and_another_kind_of_answer_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
