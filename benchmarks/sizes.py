@@ -58,7 +58,7 @@ FULL: Final = Sizes(
     arriving=50_000,
     ledger=100_000,
     new_files=1_000,
-    shared_files=600,
+    shared_files=1_200,
 )
 
 QUICK: Final = Sizes(

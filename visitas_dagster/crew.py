@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
-from visitas_dagster import collector
+from visitas_dagster import collector, spared
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.settings import Settings
 
@@ -112,6 +112,7 @@ def _work(settings: Settings, connection: Connection, begin: Callable[[], None] 
     try:
         if begin is not None:
             begin()
+        spared.leave_out()
         with collector.resting():
             # Here, not at the top: it brings Dagster in.
             from visitas_dagster.runs import serve

@@ -26,7 +26,7 @@ from visitas_dagster.cli.app import main
 try:
     main()
 finally:
-    if gc.isenabled() is not (sys.argv[1:] == ["status"]) or gc.get_freeze_count() < 1000:
+    if gc.isenabled() is not (sys.argv[1:] in (["status"], ["dispatch"])) or gc.get_freeze_count() < 1000:
         print("the collector is not as it should be", file=sys.stderr)
     loaded = [name for name, module in sys.modules.items() if module is not None]
     packages = {name.partition(".")[0] for name in loaded} | {"rich.progress"} & {*loaded}
@@ -75,6 +75,14 @@ def test_the_status_needs_neither_dagster_nor_dataframes(visitas: Visitas) -> No
     assert "Servidor SFTP: 1 reporte, 1 pendiente\n  report_1.txt  " in out
     assert modules & (HEAVY | {"invoke", "rich.progress", "visitas_dagster.closing.sealing"}) == set()
     assert {"sqlalchemy", "paramiko"} <= modules
+
+
+def test_a_pass_leaves_out_what_libraries_bring_in_for_developers(visitas: Visitas) -> None:
+    code, out, modules = loaded_by(visitas, "dispatch")
+    assert code == 0
+    assert "report_1.txt" in out
+    assert {"dagster", "pandera", "paramiko"} <= modules
+    assert modules & {"hypothesis", "invoke"} == set()
 
 
 # Tells on stdout, before the command does, what had come in when the SFTP server was called.

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from visitas_dagster import collector, interrupts
+from visitas_dagster import collector, interrupts, spared
 from visitas_dagster.cli.ending import DONE, NEEDS_PERSON, WRONG_USE, exit_code, notices_to_stderr
 from visitas_dagster.cli.wording import OPTIONS, SUBCOMMAND, SpanishCommand, SpanishGroup
 
@@ -218,9 +218,7 @@ def main() -> None:
         stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a stream of text, as every program's
     collector.rest()
     notices_to_stderr()
-    # paramiko brings it in, half of its own start-up, for a rule of OpenSSH's configuration files that is not read
-    # here, and does without where it is missing.
-    sys.modules.setdefault("invoke", None)  # type: ignore[arg-type]  # how Python marks a module that is not to be had
+    spared.leave_out()
     with interrupts.raised_again():
         code = exit_code(lambda: app(prog_name="visitas", standalone_mode=False))
     collector.spare_the_end()
