@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fixtures import Database, SftpFolder
-from tests.support.pipeline import NOON, Pipeline, SteppingClock, apply, finish, record, report, sha256
+from tests.support.pipeline import NOON, Pipeline, SteppingClock, all_at_once, apply, finish, record, report, sha256
 from tests.support.proxy import CuttingProxy
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure
@@ -58,13 +58,10 @@ def pipeline(database: Database, sftp_folder: SftpFolder, tmp_path: Path) -> Ite
 
 
 def through(tools: RunTools, tasks: list[FileTask], *, together: bool = False) -> None:
-    """Take files the rest of the way; ``together``, with those said together that may be."""
+    """Take files the rest of the way; ``together``, with what the ops do at once."""
     for step in (download, identify, validate, load):
-        for group in deliveries(tasks) if together else ():
-            if step is download:
-                fetch_together(tools, group)
-            elif step is identify:
-                identify_together(tools, [task for task in group if task.goes_on])
+        if together:
+            all_at_once(tools, tasks, step)
         for task in tasks:
             apply(tools, task, step)
     for task in tasks:
@@ -79,6 +76,13 @@ def begun(pipeline: Pipeline, names: list[str], source: Source = Source.SERVER) 
         found = {task.archivo: task.entry is not None for task in tasks}
         through(tools, tasks, together=True)
     return found
+
+
+def delivered(pipeline: Pipeline) -> list[FileTask]:
+    """Deliver files of which nothing is known, and return the tasks of a run over them."""
+    for name in NEW:
+        pipeline.deliver(name, content(name))
+    return [FileTask(name, Source.SERVER) for name in NEW]
 
 
 def told(pipeline: Pipeline) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -299,9 +303,7 @@ def test_a_file_that_changed_since_it_was_begun_is_fetched_by_itself(pipeline: P
 
 
 def test_files_of_which_another_run_took_one_are_named_one_by_one(pipeline: Pipeline) -> None:
-    for name in NEW:
-        pipeline.deliver(name, content(name))
-    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    tasks = delivered(pipeline)
     with pipeline.tools() as tools:
         begin_together(tools, tasks)
         fetch_together(tools, tasks)
@@ -360,9 +362,7 @@ def test_a_server_that_goes_amid_what_is_fetched_together_costs_nobody_an_attemp
     far: tuple[Pipeline, CuttingProxy],
 ) -> None:
     pipeline, proxy = far
-    for name in NEW:
-        pipeline.deliver(name, content(name))
-    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    tasks = delivered(pipeline)
     with pipeline.tools() as tools:
         begin_together(tools, tasks)
         proxy.cut()
@@ -411,9 +411,7 @@ def test_a_server_that_goes_after_all_have_begun_is_each_files_own_failure(
     far: tuple[Pipeline, CuttingProxy],
 ) -> None:
     pipeline, proxy = far
-    for name in NEW:
-        pipeline.deliver(name, content(name))
-    tasks = [FileTask(name, Source.SERVER) for name in NEW]
+    tasks = delivered(pipeline)
     with pipeline.tools() as tools:
         begin_together(tools, tasks)
         proxy.cut_after(0, times=None)

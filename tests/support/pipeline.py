@@ -312,7 +312,8 @@ def _fetch_all(tools: RunTools, tasks: list[FileTask]) -> None:
 
 
 def _identify_all(tools: RunTools, tasks: list[FileTask]) -> None:
-    identify_together(tools, [task for task in tasks if task.goes_on])
+    for group in deliveries(tasks):
+        identify_together(tools, [task for task in group if task.goes_on])
 
 
 def _make_all_ready(tools: RunTools, tasks: list[FileTask]) -> None:
@@ -320,7 +321,14 @@ def _make_all_ready(tools: RunTools, tasks: list[FileTask]) -> None:
         make_ready(tools, group)
 
 
-_TOGETHER: Final = {download: _fetch_all, identify: _identify_all, validate: validate_together, load: _make_all_ready}
+Step = Callable[[RunTools, FileTask], None]
+
+_TOGETHER: Final[dict[Step, Callable[[RunTools, list[FileTask]], None]]] = {
+    download: _fetch_all,
+    identify: _identify_all,
+    validate: validate_together,
+    load: _make_all_ready,
+}
 
 
 def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTask]:
@@ -329,8 +337,7 @@ def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTa
     with new_tools(platform) as tools:
         begin_together(tools, tasks)
         for step in (download, identify, validate, load):
-            if (all_at_once := _TOGETHER.get(step)) is not None:
-                all_at_once(tools, tasks)
+            all_at_once(tools, tasks, step)
             for task in tasks:
                 apply(tools, task, step)
         for task in tasks:
@@ -338,12 +345,18 @@ def run(platform: Platform, names: Iterable[str], source: Source) -> list[FileTa
     return tasks
 
 
+def all_at_once(tools: RunTools, tasks: list[FileTask], step: Step) -> None:
+    """Do what the op of a step does for many files at once, before it takes each through the step."""
+    if (together := _TOGETHER.get(step)) is not None:
+        together(tools, tasks)
+
+
 def new_tools(platform: Platform) -> RunTools:
     """Return the tools of a new run; a context manager."""
     return RunTools(platform, str(uuid4()), _log)
 
 
-def apply(tools: RunTools, task: FileTask, step: Callable[[RunTools, FileTask], None]) -> None:
+def apply(tools: RunTools, task: FileTask, step: Step) -> None:
     """Take a file through one step, as an op does."""
     if task.goes_on and (step in (download, identify) or task.needs_load):
         with contained(tools, task.archivo, partial(fail, tools, task)):

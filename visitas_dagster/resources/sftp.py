@@ -149,7 +149,7 @@ class SftpFolder:
             return remote.read(1)
 
     def last_bytes(self, files: Sequence[Listed]) -> dict[str, bytes]:
-        """Return the last byte of each of the files, none of an empty one; all asked for at once.
+        """Return the last byte of each of the files, none of one that has none there; all asked for at once.
 
         Files of which the server does not give it are left out: :meth:`last_byte` tells why.
         """
