@@ -18,11 +18,11 @@ from tests.support.proxy import CuttingProxy
 from tests.support.servers import OpenSSHServer
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts
-from visitas_dagster.domain.failures import PermanentFailure, SettingsError, TransientFailure
+from visitas_dagster.domain.failures import FileGone, PermanentFailure, SettingsError, TransientFailure
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import tables
-from visitas_dagster.resources.sftp import FileGone, connect
 from visitas_dagster.resources.sftp import SftpFolder as SftpConnection
+from visitas_dagster.resources.sftp import connect
 from visitas_dagster.settings import Settings
 from visitas_dagster.steps.archive import archive
 from visitas_dagster.steps.download import download, identify
@@ -401,54 +401,6 @@ def test_a_port_that_speaks_something_else_is_named(
     failure = no_answer(settings_of(sftp_folder, tmp_path, sftp_port=int(port)))
     assert failure.mensaje.startswith("VISITAS_SFTP_PORT: ")
     assert "no contesta como un servidor SFTP" in failure.mensaje
-
-
-# ------------------------------------------------------------------------------------ connections opened ahead
-
-
-def threads_after(action: Callable[[], None]) -> list[threading.Thread]:
-    """Do it; return the threads that it has begun, once each of those that open a connection has ended."""
-    before = threading.enumerate()
-    action()
-    for thread in threading.enumerate():
-        if thread.name.startswith("visitas-sftp"):
-            thread.join(20)
-    return [thread for thread in threading.enumerate() if thread not in before]
-
-
-def test_a_connection_begun_ahead_is_the_one_that_is_used(sftp_folder: SftpFolder, tmp_path: Path) -> None:
-    put(sftp_folder.path, NAME, b"x")
-    with SftpConnection(settings_of(sftp_folder, tmp_path)) as connection:
-        assert len(threads_after(connection.begin)) == 1
-        assert threads_after(connection.begin) == []
-        assert [listed.archivo for listed in connection.list()] == [NAME]
-        assert threads_after(connection.begin) == []
-
-
-def test_what_goes_wrong_ahead_is_told_by_the_first_verb_and_the_next_one_tries_again(
-    own_openssh_server: OpenSSHServer, tmp_path: Path
-) -> None:
-    folder = SftpFolder(own_openssh_server, own_openssh_server.root)
-    own_openssh_server.stop()
-    with SftpConnection(settings_of(folder, tmp_path)) as connection:
-        connection.begin()
-        with pytest.raises(TransientFailure, match=r"VISITAS_SFTP_HOST, VISITAS_SFTP_PORT: .* no responde"):
-            connection.list()
-        own_openssh_server.start()
-        assert connection.list() == []
-
-
-def test_a_connection_begun_ahead_needs_no_verb_to_be_closed(sftp_folder: SftpFolder, tmp_path: Path) -> None:
-    connection = SftpConnection(settings_of(sftp_folder, tmp_path))
-
-    def begin_and_close() -> None:
-        connection.begin()
-        connection.close()
-
-    for thread in threads_after(begin_and_close):
-        # paramiko's own, of the connection that was closed.
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 def test_packets_wait_for_no_receipt(sftp_folder: SftpFolder, tmp_path: Path) -> None:

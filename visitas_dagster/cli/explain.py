@@ -14,12 +14,11 @@ from rich.text import Text
 from sqlalchemy import RowMapping
 
 from visitas_dagster.cli.console import bold, number, output, state, text
-from visitas_dagster.domain.failures import SettingsError, SystemFailure, UsageError
+from visitas_dagster.domain.failures import FileGone, SettingsError, SystemFailure, UsageError
 from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
 from visitas_dagster.resources.copies import copies
 from visitas_dagster.resources.platform import Platform
-from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.settings import load_settings
 
 

@@ -5,13 +5,14 @@ The output belongs here; the ledger and the listing have their own modules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 from sqlalchemy import RowMapping
 
 from visitas_dagster.cli.console import counted, number, output, print_notes, print_table, state, text
 from visitas_dagster.closing.journal import Journal
+from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.incidents import Tipo, headline, local
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading import schema
@@ -23,7 +24,7 @@ from visitas_dagster.steps.arrivals import owed, reports_among
 MAX_ROWS = 20
 
 
-def show(platform: Platform) -> None:
+def show(platform: Platform, listing: Callable[[], Sequence[Listed]]) -> None:
     """Print it: first what the database knows, which is shown even where the SFTP server does not answer."""
     console = output()
     schema.require_current(platform.engine)
@@ -33,7 +34,7 @@ def show(platform: Platform) -> None:
     _show_rows(console, "Fallidos, esperan a una persona", ledger.failed(MAX_ROWS))
     _show_incidents(console, platform)
     _show_missed_closes(console, platform)
-    _show_pending(console, platform)
+    _show_pending(console, platform, listing())
 
 
 def _show_states(console: Console, ledger: History) -> None:
@@ -84,9 +85,7 @@ def _show_missed_closes(console: Console, platform: Platform) -> None:
         console.print(f"Días sin cerrar: {days}{more}. Los cierra la noche siguiente, o ya: visitas close")
 
 
-def _show_pending(console: Console, platform: Platform) -> None:
-    platform.settings.require_sftp()
-    listing = platform.sftp.list()
+def _show_pending(console: Console, platform: Platform, listing: Sequence[Listed]) -> None:
     observed = reports_among(platform, listing, {})
     pending = owed(platform, [seen.listed for seen in observed.values()])
     console.print(

@@ -74,3 +74,7 @@ class SettingsError(VisitasError):
 
 class UsageError(VisitasError):
     """A command was asked for something that does not exist, such as a file nobody knows (exit code 2)."""
+
+
+class FileGone(Exception):
+    """The named file is not in the server's folder (any more); whoever asked for it knows whether that is a failure."""

@@ -8,9 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import stat
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +19,7 @@ from paramiko.sftp import CMD_NAME
 
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.causes import cause
-from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
+from visitas_dagster.domain.failures import FileGone, PermanentFailure, SystemFailure, TransientFailure
 from visitas_dagster.resources.sftp_requests import look_at_all, read_pieces, read_ranges
 from visitas_dagster.settings import Settings
 
@@ -32,12 +30,6 @@ PACKET_BYTES = 2**15
 # Renegotiating keys mid-file stalls the transfer; OpenSSH itself rekeys by its own, later, limit.
 REKEY_LIMIT = 2**40
 TIMEOUT_S = 15
-_LEFT_S = 1
-"""How long a connection that is being opened and that nobody needs any more is waited for."""
-
-
-class FileGone(Exception):
-    """The named file is not in the folder (any more)."""
 
 
 class _SftpClient(paramiko.SFTPClient):
@@ -61,7 +53,6 @@ class SftpFolder:
         self._settings = settings
         self._client: paramiko.SSHClient | None = None
         self._sftp: paramiko.SFTPClient | None = None
-        self._coming: Future[_Opened] | None = None
 
     def __enter__(self) -> Self:
         """Return itself; the connection opens at first use."""
@@ -73,17 +64,8 @@ class SftpFolder:
         """Close the connection."""
         self.close()
 
-    def begin(self) -> None:
-        """Open the connection while other things are done; the next verb waits for it, and tells what went wrong."""
-        if self._sftp is None and self._coming is None:
-            self._coming = _coming(self._settings)
-
     def close(self) -> None:
         """Close the connection, if one is open; harmless twice."""
-        coming, self._coming = self._coming, None
-        if coming is not None:
-            wait([coming], _LEFT_S)
-            coming.add_done_callback(_close_unneeded)
         client, self._client, self._sftp = self._client, None, None
         if client is not None:
             client.close()
@@ -203,19 +185,11 @@ class SftpFolder:
 
     def _connected(self) -> paramiko.SFTPClient:
         if self._sftp is None:
-            coming = self._coming
-            if coming is not None:
-                # While it is waited for, it stays where :meth:`close` finds it.
-                wait([coming])
-                self._coming = None
-            self._client, self._sftp = _opened(self._settings) if coming is None else coming.result()
+            self._client, self._sftp = _opened(self._settings)
         return self._sftp
 
 
-_Opened = tuple[paramiko.SSHClient, paramiko.SFTPClient]
-
-
-def _opened(settings: Settings) -> _Opened:
+def _opened(settings: Settings) -> tuple[paramiko.SSHClient, paramiko.SFTPClient]:
     """Open a connection and its channel; raise what :func:`connect` raises, and the library's errors."""
     client = connect(settings)
     try:
@@ -236,25 +210,6 @@ def _channel(client: paramiko.SSHClient) -> paramiko.SFTPClient:
     if channel is not None:
         channel.settimeout(4 * TIMEOUT_S)
     return sftp
-
-
-def _coming(settings: Settings) -> Future[_Opened]:
-    """Open a connection in a thread, which ends with the process whatever the server does."""
-    coming: Future[_Opened] = Future()
-
-    def work() -> None:
-        try:
-            coming.set_result(_opened(settings))
-        except BaseException as error:
-            coming.set_exception(error)
-
-    threading.Thread(target=work, name="visitas-sftp", daemon=True).start()
-    return coming
-
-
-def _close_unneeded(opened: Future[_Opened]) -> None:
-    if opened.exception() is None:
-        opened.result()[0].close()
 
 
 def describe(error: BaseException) -> str:

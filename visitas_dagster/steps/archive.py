@@ -9,11 +9,10 @@ from pathlib import Path
 
 from visitas_dagster.domain.arrivals import UNREMOVED
 from visitas_dagster.domain.content import ContentScan, scan_file
-from visitas_dagster.domain.failures import PermanentFailure, VisitasError
+from visitas_dagster.domain.failures import FileGone, PermanentFailure, VisitasError
 from visitas_dagster.domain.states import FAILED, FINISHED, Estado
 from visitas_dagster.resources.copies import copies
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, disk_errors, keep_copy
-from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps import story
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools

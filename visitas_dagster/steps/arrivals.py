@@ -21,12 +21,12 @@ from visitas_dagster.domain.arrivals import (
     observe,
     unsafe_names,
 )
+from visitas_dagster.domain.failures import FileGone
 from visitas_dagster.domain.ladder import is_due
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.loading.history import History
 from visitas_dagster.loading.reservations import Reservations, open_reservations
 from visitas_dagster.resources.platform import Platform
-from visitas_dagster.resources.sftp import FileGone
 
 log = logging.getLogger("visitas.llegadas")
 

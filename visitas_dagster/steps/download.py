@@ -14,13 +14,12 @@ from typing import Any
 
 from visitas_dagster.domain.arrivals import Listed
 from visitas_dagster.domain.content import ContentFacts, ContentScan, scan_file
-from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, TransientFailure
+from visitas_dagster.domain.failures import FileGone, PermanentFailure, SystemFailure, TransientFailure
 from visitas_dagster.domain.states import CURRENT, FAILED, Estado
 from visitas_dagster.loading.erasure import rewritten_copies
 from visitas_dagster.loading.ledger import Entry
 from visitas_dagster.resources.copies import LocalCopy, copies, find_copy
 from visitas_dagster.resources.folders import disk_errors, sync_folder
-from visitas_dagster.resources.sftp import FileGone
 from visitas_dagster.steps import story
 from visitas_dagster.steps.arrivals import is_unfinished
 from visitas_dagster.steps.task import AT_OTHERS, FileTask, Source
