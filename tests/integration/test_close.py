@@ -29,6 +29,7 @@ from visitas_dagster.domain.failures import PermanentFailure, SystemFailure, Tra
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.erasure import forget
 from visitas_dagster.loading import tables
+from visitas_dagster.loading.pages import Pages
 from visitas_dagster.nightly import DagsterSide
 from visitas_dagster.resources.folders import LAYOUT, SISTEMA, Folders
 from visitas_dagster.steps.archive import record_failure
@@ -523,3 +524,23 @@ def test_a_close_that_was_begun_is_owed_however_old_its_day_is(pipeline: Pipelin
     assert Journal(pipeline.platform).owed() == [old, DAY]
     close_days(pipeline.platform, orchestrator)
     assert Journal(pipeline.platform).owed() == [DAY]
+
+
+# ------------------------------------------------------------------------------------------------ the server's memory
+
+
+@one_engine
+@pytest.mark.parametrize(("touched", "times"), [(8 << 20, 0), ((8 << 20) + 1, 1)])
+def test_a_history_that_does_not_fit_is_told_and_the_close_goes_on(
+    pipeline: Pipeline,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    touched: int,
+    times: int,
+) -> None:
+    # What real servers answer is tested beside the question; here they answer what no test has the rows for.
+    monkeypatch.setattr(closing, "look_at_pages", lambda engine: Pages(8 << 20, touched))
+    (closed,) = close_days(pipeline.platform, Partitions(pipeline), DAY)
+    assert closed.message is None
+    said = [entry.getMessage() for entry in caplog.records if entry.levelname == "WARNING"]
+    assert said == [Pages(8 << 20, touched).notice] * times

@@ -32,6 +32,7 @@ from visitas_dagster.closing.quarantine import quarantine_failures
 from visitas_dagster.closing.report_files import ReportFiles, write_daily, write_monthly
 from visitas_dagster.closing.sealing import seal
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, VisitasError
+from visitas_dagster.loading.pages import look_at_pages
 from visitas_dagster.loading.statements import dialect_of
 from visitas_dagster.loading.visitors import VisitorTables
 from visitas_dagster.loading.zone import keep_zone
@@ -238,6 +239,9 @@ class _Close:
         with database_errors(engine), engine.begin() as connection:
             visitors = VisitorTables(connection, dialect_of(engine), self._platform.now())
             period = visitors.turn_period(self._platform.today())
+        pages = look_at_pages(engine)
+        if pages is not None and pages.notice is not None:
+            log.warning(pages.notice)
         return {"anio": period.year, "mes": period.month}
 
     def _drop_partitions(self) -> Facts:
