@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import TracebackType
@@ -28,7 +29,7 @@ class Aside(Generic[Answer]):
         """Begin."""
         context = get_context("fork")
         self._answers, end = context.Pipe(duplex=False)
-        self._process = context.Process(target=_answer, args=(work, end))
+        self._process = context.Process(target=_answer, args=(work, end, self._answers))
         self._process.start()
         # Held by the other process alone, so that its end is seen.
         end.close()
@@ -61,11 +62,14 @@ class Aside(Generic[Answer]):
         return answer  # type: ignore[no-any-return]  # whatever travels by pickle
 
 
-def _answer(work: Callable[[], object], end: Connection) -> None:
+def _answer(work: Callable[[], object], end: Connection, answers: Connection) -> None:
+    # Else this process would wait for itself to read, once the one that asked was killed.
+    answers.close()
     # Ctrl-C reaches both: the one that asked says so.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         answer, error = work(), None
     except Exception as raised:
         answer, error = None, raised
-    end.send((answer, error))
+    with suppress(BrokenPipeError):
+        end.send((answer, error))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -53,6 +55,26 @@ def test_a_process_that_is_ended_is_told_as_one_line(end: signal.Signals) -> Non
     with Aside(lambda: os.kill(os.getpid(), end)) as asked, pytest.raises(SystemFailure) as caught:
         asked.answer()
     assert str(caught.value) == "un proceso de este comando terminó sin responder. repita el comando"
+
+
+_KILLED = """
+import os, signal, sys, time
+from visitas_dagster.aside import Aside
+parent = os.getpid()
+def work():
+    os.kill(parent, signal.SIGKILL)
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    return bytes(1 << 20)
+with Aside(work) as asked:
+    asked.answer()
+"""
+
+
+def test_whoever_asked_is_killed_and_nothing_is_said() -> None:
+    done = subprocess.run([sys.executable, "-c", _KILLED], capture_output=True, timeout=60, check=False)
+    # Both ends of the pipes are closed: the other process has ended as well.
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGKILL, b"", b"")
 
 
 def test_what_has_not_answered_is_ended_with_the_block() -> None:
