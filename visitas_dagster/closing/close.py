@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from sqlalchemy import Engine
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from visitas_dagster.alerts.watch import close_failed, close_recovered
@@ -239,9 +240,7 @@ class _Close:
         with database_errors(engine), engine.begin() as connection:
             visitors = VisitorTables(connection, dialect_of(engine), self._platform.now())
             period = visitors.turn_period(self._platform.today())
-        pages = look_at_pages(engine)
-        if pages is not None and pages.notice is not None:
-            log.warning(pages.notice)
+        _tell_of_memory(engine)
         return {"anio": period.year, "mes": period.month}
 
     def _drop_partitions(self) -> Facts:
@@ -293,6 +292,12 @@ class _Close:
             reraise=True,
         )
         return retrying(work)
+
+
+def _tell_of_memory(engine: Engine) -> None:
+    pages = look_at_pages(engine)
+    if pages is not None and pages.notice is not None:
+        log.warning(pages.notice)
 
 
 _SHOWN = 200
