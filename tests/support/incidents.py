@@ -24,7 +24,7 @@ from tests.support.manual import CHECK, CURE, FIND, Section, Walk, sections
 from tests.support.pipeline import record, report
 from tests.support.servers import LocalDatabaseServer, available_engines
 from tests.support.site import DAY, Site
-from visitas_dagster.instance import heartbeats, open_instance
+from visitas_dagster.instance import heartbeats
 
 NAME: Final = "report_7.txt"
 DATA: Final = report(*[record(f"v{number}@example.com") for number in range(12)], record(), record("sin arroba"))
@@ -262,7 +262,7 @@ def _until_it_lives(site: Site) -> None:
     began = datetime.now(UTC).replace(tzinfo=None) - timedelta(minutes=1)
     end = time.monotonic() + _PATIENCE_S
     while time.monotonic() < end:
-        with open_instance(site.settings(), captures_output=False) as instance:
+        with site.instance() as instance:
             beats = heartbeats(instance)
             if len(beats) == len(instance.get_required_daemon_types()) and min(beats.values()) > began:
                 return

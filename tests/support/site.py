@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import dagster as dg
 import psutil
 
 from tests.oracle.oracle import World
@@ -36,7 +37,8 @@ PROGRAMS = Path(sys.executable).parent
 DAY = timedelta(days=1)
 
 _TIMEOUT_S = 180
-# Alembic knows one migration at a time in a process.
+# Alembic knows one migration at a time in a process, and Dagster makes its own tables with it: a daemon's signs of life
+# looked up beside the tables of another installation ended as "NoSuchTableError: errores" and "KeyError: 'script'".
 _MAKING = threading.Lock()
 _ASK = """\
 #!/bin/sh
@@ -199,11 +201,17 @@ class Site:
 
     # -- the daemon -----------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """Dagster's instance in this process."""
+        with _MAKING, open_instance(self.settings(), captures_output=False) as instance:
+            yield instance
+
     def beat(self, ago: timedelta = timedelta()) -> None:
         """Let the daemon have given its last sign of life some time ago."""
         from dagster._daemon.types import DaemonHeartbeat
 
-        with open_instance(self.settings(), captures_output=False) as instance:
+        with self.instance() as instance:
             for part in instance.get_required_daemon_types():
                 moment = (datetime.now(UTC) - ago).timestamp()
                 instance.add_daemon_heartbeat(DaemonHeartbeat(moment, part, "prueba", []))
