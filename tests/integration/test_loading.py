@@ -490,7 +490,7 @@ class FailingWriter:
         return self._writer.write(connection, target, packed, constants)
 
 
-def _lose_connection(*_: object) -> None:
+def _lose_connection(*_: object, **__: object) -> None:
     raise TransientFailure("se perdió la conexión")
 
 

@@ -286,6 +286,21 @@ def test_a_session_is_strict_in_utc_and_read_committed(database: Database, bare:
     assert ask(bare, f"SELECT @@SESSION.{isolation}") == [("READ-COMMITTED",)]
 
 
+@on_servers
+def test_a_session_knows_backslashes_whatever_the_servers_default(database: Database, bare: sa.Engine) -> None:
+    """Addresses are escaped with them, by the driver's function as by LOAD DATA."""
+    assert database.server is not None
+    ((before,),) = database.server.execute("SELECT @@GLOBAL.sql_mode")
+    database.server.execute("SET GLOBAL sql_mode = %s", f"{before},NO_BACKSLASH_ESCAPES")
+    try:
+        ((mode,),) = ask(bare, "SELECT @@SESSION.sql_mode")
+        ((given,),) = ask(bare, "SELECT @@GLOBAL.sql_mode")
+    finally:
+        database.server.execute("SET GLOBAL sql_mode = %s", before)
+    assert "NO_BACKSLASH_ESCAPES" in given.split(",")
+    assert "NO_BACKSLASH_ESCAPES" not in mode.split(",")
+
+
 @pytest.mark.databases("sqlite")
 def test_sqlite_is_durable_and_checks_its_keys(bare: sa.Engine) -> None:
     pragmas = {name: ask(bare, f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")}

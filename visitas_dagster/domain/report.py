@@ -4,11 +4,12 @@ How the parts of the domain follow each other belongs here; the rules, the lines
 """
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -47,6 +48,10 @@ BATCH_BYTES = 8 * 2**20
 
 BATCH_LINES = 2**15
 """Lines of a batch at the most: a rejected record takes many times its bytes, so these alone bound nothing."""
+
+_HANDS = 2
+"""Threads that judge a large report's lines, while a third reads them and writes what became of them: Arrow and numpy
+let go of the interpreter, and nobody needs the second processor before the load."""
 
 _MAX_LINE_NUMBER = 2**31 - 1
 
@@ -169,11 +174,25 @@ def _sliced(first: pa.StringArray, blocks: Iterator[pa.StringArray], layout: Lay
         first = following
 
 
-def _judged(slices: Iterable[Slice]) -> Iterator[Batch]:
-    for piece in slices:
-        batch = judge(piece.lines, piece.numbers, piece.layout)
-        if batch.records:
-            yield batch
+def _judged(slices: Iterator[Slice]) -> Iterator[Batch]:
+    first = list(islice(slices, 2))
+    if len(first) < 2:
+        # A thread costs more than the lines of a small file.
+        yield from (batch for batch in map(_judge_slice, first) if batch.records)
+        return
+    with ThreadPoolExecutor(_HANDS) as hands:
+        under_way: deque[Future[Batch]] = deque()
+        for piece in chain(first, slices):
+            under_way.append(hands.submit(_judge_slice, piece))
+            if len(under_way) > _HANDS and (batch := under_way.popleft().result()).records:
+                yield batch
+        while under_way:
+            if (batch := under_way.popleft().result()).records:
+                yield batch
+
+
+def _judge_slice(piece: Slice) -> Batch:
+    return judge(piece.lines, piece.numbers, piece.layout)
 
 
 def judge_together(slices: Sequence[Slice]) -> list[Batch]:

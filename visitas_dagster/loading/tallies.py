@@ -6,7 +6,7 @@ Holding them and writing them for a statement belongs here; adding them up and t
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,10 +25,10 @@ _IN_MEMORY = 1 << 20
 
 @dataclass(frozen=True)
 class Rows:
-    """Visitors as a statement takes them: what was delivered, their e-mails, never stands in its text.
+    """Visitors as a statement takes them.
 
     Attributes:
-        emails: the statement's parameters, at least one.
+        emails: at least one.
         figures: what stands behind each, as :func:`figures` writes it.
         now: naive UTC, for ``actualizado_en``.
     """
@@ -37,10 +37,14 @@ class Rows:
     figures: Sequence[str]
     now: datetime
 
-    def sql(self, placeholder: str) -> str:
-        """What stands behind ``VALUES``; ``placeholder`` is the driver's for a parameter."""
-        begin, end = f"({placeholder},", f",'{self.now.isoformat(' ', 'microseconds')}')"
-        return f"{begin}{f'{end},{begin}'.join(self.figures)}{end}"
+    def sql(self, emails: Iterable[str]) -> str:
+        """What stands behind ``VALUES``.
+
+        Args:
+            emails: a placeholder for each e-mail, or the e-mails as the driver has escaped and quoted them.
+        """
+        end = f",'{self.now.isoformat(' ', 'microseconds')}')"
+        return ",".join([f"({email},{figures}{end}" for email, figures in zip(emails, self.figures, strict=False)])
 
 
 class HeldTallies:

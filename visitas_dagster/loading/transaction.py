@@ -279,7 +279,7 @@ class _Load:
             return self._loaded(*self.visitors.add(self.ready.rows(self.begun)))
         with HeldTallies(self.prepared.place.parent) as tallies:
             self._write_all(self._ready_visits(period, tallies))
-            return self._loaded(*self.visitors.add(ahead(self._rows(tallies), worth=not self._is_short)))
+            return self._loaded(*self.visitors.add(self._rows(tallies), many=not self._is_short))
 
     def _correct(self, standing: int, period: Period) -> Loaded:
         """Make the visits that stand those that come; the rejects go in anew."""

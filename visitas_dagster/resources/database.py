@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import pymysql.connections
+from pymysql.converters import conversions, escape_string
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -39,6 +41,25 @@ _SESSION = (
     "SET SESSION sql_mode='STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO,"
     "NO_ENGINE_SUBSTITUTION', time_zone='+00:00'"
 )
+
+
+@dataclass(frozen=True)
+class Escaped:
+    """A parameter of a MySQL or MariaDB statement that is SQL already; of what came from outside only `quoted` texts.
+
+    Attributes:
+        text: what takes the placeholder's place.
+    """
+
+    text: str = field(repr=False)
+
+
+def quoted(text: str) -> str:
+    """Write a text as MySQL and MariaDB take it, in a session that knows backslashes: as each one opened here does."""
+    return f"'{escape_string(text)}'"
+
+
+_CONVERSIONS: Mapping[Any, Any] = {**conversions, Escaped: lambda parameter, _mapping: parameter.text}
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -69,6 +90,7 @@ def open_engine(settings: Settings) -> Engine:
         connect_args={
             "local_infile": True,
             "init_command": _SESSION,
+            "conv": _CONVERSIONS,
             "connect_timeout": _CONNECT_TIMEOUT_S,
             # For the greeting only: a port that takes connections and says nothing would be waited for without end.
             "read_timeout": _CONNECT_TIMEOUT_S,

@@ -31,12 +31,14 @@ def test_moments_and_counts_are_written_as_sql() -> None:
     assert figures(batch.columns[1:]).to_pylist() == [written(number) for number in range(3)]
 
 
-@pytest.mark.parametrize("placeholder", ["?", "%s"])
-def test_a_statement_has_a_placeholder_an_address_and_a_moment_that_always_has_a_fraction(placeholder: str) -> None:
+@pytest.mark.parametrize(("one", "other"), [("?", "?"), ("'a'", "'b\\'%s'")])
+def test_a_statement_has_what_stands_for_an_address_and_a_moment_that_always_has_a_fraction(
+    one: str, other: str
+) -> None:
     rows = Rows(["a", "b"], ["1,2", "3,4"], NOW)
-    assert rows.sql(placeholder) == f"({placeholder},1,2,'{NOW}'),({placeholder},3,4,'{NOW}')"
+    assert rows.sql([one, other]) == f"({one},1,2,'{NOW}'),({other},3,4,'{NOW}')"
     whole = replace(rows, emails=["a"], figures=["1"], now=datetime(2024, 3, 1))
-    assert whole.sql(placeholder) == f"({placeholder},1,'2024-03-01 00:00:00.000000')"
+    assert whole.sql([one]) == f"({one},1,'2024-03-01 00:00:00.000000')"
 
 
 @given(sizes=st.lists(st.sampled_from([0, 1, 3, SENT_ROWS, SENT_ROWS + 1, 3 * SENT_ROWS]), max_size=5))
