@@ -175,20 +175,23 @@ def _sliced(first: pa.StringArray, blocks: Iterator[pa.StringArray], layout: Lay
 
 
 def _judged(slices: Iterator[Slice]) -> Iterator[Batch]:
+    return (batch for batch in _judge_in_turn(slices) if batch.records)
+
+
+def _judge_in_turn(slices: Iterator[Slice]) -> Iterator[Batch]:
     first = list(islice(slices, 2))
     if len(first) < 2:
         # A thread costs more than the lines of a small file.
-        yield from (batch for batch in map(_judge_slice, first) if batch.records)
+        yield from map(_judge_slice, first)
         return
     with ThreadPoolExecutor(_HANDS) as hands:
         under_way: deque[Future[Batch]] = deque()
         for piece in chain(first, slices):
             under_way.append(hands.submit(_judge_slice, piece))
-            if len(under_way) > _HANDS and (batch := under_way.popleft().result()).records:
-                yield batch
+            if len(under_way) > _HANDS:
+                yield under_way.popleft().result()
         while under_way:
-            if (batch := under_way.popleft().result()).records:
-                yield batch
+            yield under_way.popleft().result()
 
 
 def _judge_slice(piece: Slice) -> Batch:

@@ -44,7 +44,7 @@ class Rows:
             emails: a placeholder for each e-mail, or the e-mails as the driver has escaped and quoted them.
         """
         end = f",'{self.now.isoformat(' ', 'microseconds')}')"
-        return ",".join([f"({email},{figures}{end}" for email, figures in zip(emails, self.figures, strict=False)])
+        return ",".join([f"({email},{figures}{end}" for email, figures in zip(emails, self.figures, strict=True)])
 
 
 class HeldTallies:
