@@ -14,8 +14,8 @@ from visitas_dagster.loading.ready import ready_together
 from visitas_dagster.loading.transaction import Loaded, load_file
 from visitas_dagster.loading.visitors import Period
 from visitas_dagster.steps import story
+from visitas_dagster.steps.groups import Limit, grouped
 from visitas_dagster.steps.task import FileTask, Source
-from visitas_dagster.steps.together import grouped
 from visitas_dagster.steps.tools import RunTools
 
 READY_RECORDS = 1 << 13
@@ -24,7 +24,7 @@ READY_RECORDS = 1 << 13
 
 def in_groups(tasks: Iterable[FileTask]) -> Iterator[list[FileTask]]:
     """Yield the files in groups that may be made ready at once, in their order."""
-    return grouped(tasks, lambda task: task.prepared.total if task.prepared else 0, READY_RECORDS)
+    return grouped(tasks, Limit(lambda task: task.prepared.total if task.prepared else 0, READY_RECORDS))
 
 
 def make_ready(tools: RunTools, group: Iterable[FileTask]) -> None:

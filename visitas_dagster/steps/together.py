@@ -7,13 +7,14 @@ already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 from visitas_dagster.domain.privacy import mask_addresses
 from visitas_dagster.resources.folders import sync_folder
 from visitas_dagster.steps.arrivals import finished_among
 from visitas_dagster.steps.download import is_fresh, keep_download
+from visitas_dagster.steps.groups import Limit, grouped
 from visitas_dagster.steps.task import FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
@@ -24,20 +25,6 @@ SMALL_BYTES = 1 << 18
 """Bytes of a file that is asked for together with others, at the most: below, it is the answers that are waited for."""
 
 
-def grouped(tasks: Iterable[FileTask], size: Callable[[FileTask], int], most: int) -> Iterator[list[FileTask]]:
-    """Yield the files in their order, in groups of at most this size; one that is larger by itself."""
-    group: list[FileTask] = []
-    left = most
-    for task in tasks:
-        if group and size(task) > left:
-            yield group
-            group, left = [], most
-        group.append(task)
-        left -= size(task)
-    if group:
-        yield group
-
-
 def deliveries(tasks: Iterable[FileTask]) -> Iterator[list[FileTask]]:
     """Yield the files in groups that are to be downloaded before :func:`identify_together`."""
 
@@ -45,7 +32,7 @@ def deliveries(tasks: Iterable[FileTask]) -> Iterator[list[FileTask]]:
         # What was not begun together is of unknown size.
         return task.listed.bytes if task.entry and task.listed else GROUP_BYTES + 1
 
-    return grouped(tasks, size, GROUP_BYTES)
+    return grouped(tasks, Limit(size, GROUP_BYTES))
 
 
 def begin_together(tools: RunTools, tasks: Sequence[FileTask]) -> None:

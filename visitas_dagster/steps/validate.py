@@ -5,7 +5,7 @@ Running the domain over a file, or over many small ones at once, belongs here; t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from visitas_dagster.loading.prepared import Prepared, hold, prepare
 from visitas_dagster.loading.ranges import boundaries, rows_in
 from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.steps import story
+from visitas_dagster.steps.groups import Limit, grouped
 from visitas_dagster.steps.task import FileTask
 from visitas_dagster.steps.tools import RunTools
 
@@ -66,7 +67,9 @@ def validate_together(tools: RunTools, tasks: Sequence[FileTask]) -> None:
     if len(small) > 1:
         keep = hold if sum(sizes[task.archivo] for task in small) <= HELD_BYTES else prepare
         opened = (_open(task, tools.platform.settings.aliases) for task in small)
-        for group in _groups(file for file in opened if file is not None):
+        lines: Limit[_Opened] = Limit(lambda file: file.lines, BATCH_LINES)
+        size: Limit[_Opened] = Limit(lambda file: file.facts.size, GROUP_BYTES)
+        for group in grouped((file for file in opened if file is not None), lines, size):
             _prepare_together(tools, group, keep)
 
 
@@ -78,21 +81,6 @@ def _open(task: FileTask, aliases: Mapping[str, str]) -> _Opened | None:
         opened = _Opened(task, task.staged, task.facts, slices)
         return opened if opened.lines <= BATCH_LINES else None
     return None
-
-
-def _groups(files: Iterable[_Opened]) -> Iterator[list[_Opened]]:
-    """Yield the files in groups of at most `BATCH_LINES` lines and `GROUP_BYTES`."""
-    group: list[_Opened] = []
-    lines = size = 0
-    for file in files:
-        if group and (lines + file.lines > BATCH_LINES or size + file.facts.size > GROUP_BYTES):
-            yield group
-            group, lines, size = [], 0, 0
-        group.append(file)
-        lines += file.lines
-        size += file.facts.size
-    if group:
-        yield group
 
 
 def _prepare_together(tools: RunTools, group: Sequence[_Opened], keep: Keep) -> None:
