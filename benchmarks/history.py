@@ -1,4 +1,4 @@
-"""What a long history costs: a file that meets millions of visits, against the same file on empty tables.
+"""What a long history costs: a file that meets millions of visits, against the same file on empty tables and the floor.
 
 The measuring belongs here; how the history is made does not (``past.py``).
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from benchmarks.files import change, write_report
+from benchmarks.floor import Floor, load_floor
 from benchmarks.installation import Installation, installation
 from benchmarks.past import remember_files, remember_visits
 from benchmarks.process import Measured
@@ -26,6 +27,7 @@ POOL_MIB = 2048
 
 _WARM_UP = "report_9000000.txt"
 _FIRST_PAST = 1_000_000
+_FIRST_OF_FLOOR = 2_000_000
 
 
 class NotLoaded(RuntimeError):
@@ -53,11 +55,12 @@ def measure_history(servers: Servers, engine: str, sizes: Sizes, pairs: int, sho
 
 @dataclass(frozen=True)
 class _Pair:
-    """One file: on an empty installation, over the history, and its correction there."""
+    """One file: on an empty installation, over the history, its correction there, and one like it by the floor."""
 
     empty: Measured
     first: Measured
     corrected: Measured
+    floor: Floor
     known: float
 
 
@@ -71,12 +74,22 @@ def _pair(servers: Servers, engine: str, place: Installation, sizes: Sizes, numb
     change(source)
     corrected = _load(place, name, source.read_bytes())
     source.unlink()
-    return _Pair(empty, first, corrected, known)
+    return _Pair(empty, first, corrected, _floor(servers, place, sizes, _FIRST_OF_FLOOR + number), known)
+
+
+def _floor(servers: Servers, place: Installation, sizes: Sizes, number: int) -> Floor:
+    """Load a file of the same kind over the same history by the floor's means."""
+    name = f"report_{number}.txt"
+    write_report(place.folder / name, sizes.arriving, seed=number, returning=sizes.past_visitors)
+    try:
+        return load_floor(servers.sftp, place.folder, [name], place.database_url, place.home)
+    finally:
+        (place.folder / name).unlink()
 
 
 def _show(what: str, pairs: list[_Pair], show: Show) -> None:
     alone, loads = [pair.empty.seconds for pair in pairs], [pair.first.seconds for pair in pairs]
-    again = [pair.corrected.seconds for pair in pairs]
+    again, floors = [pair.corrected.seconds for pair in pairs], [pair.floor.seconds for pair in pairs]
     ratio = median_ratio(loads, alone)
     show(
         Figure(
@@ -86,6 +99,15 @@ def _show(what: str, pairs: list[_Pair], show: Show) -> None:
             ratio,
             at_most(ratio, AGAINST_EMPTY),
             f"{pairs[-1].known:.0%} of the file's visitors are known to the history",
+        )
+    )
+    show(
+        Figure(
+            f"{what}, against the floor over the same history",
+            spread(loads),
+            spread(floors),
+            median_ratio(loads, floors),
+            note="no start of a process counted for the floor",
         )
     )
     ratio = median_ratio(again, loads)

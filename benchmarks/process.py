@@ -22,6 +22,7 @@ import psutil
 PROJECT: Final = Path(__file__).resolve().parents[1]
 
 _EVERY_S = 0.05
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 MIB: Final = 2**20
 
 
@@ -122,12 +123,26 @@ def started(command: Sequence[str], environment: Mapping[str, str], log: Path, f
 
 def _tree_bytes(process: psutil.Process) -> int:
     """Return the tree's memory now, or the main process's own high-water mark where that is more."""
-    total = 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for member in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += member.memory_info().rss
-    return max(total, high_water(process.pid))
+    return max(sum(map(_resident, _tree(process.pid))), high_water(process.pid))
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """Yield a process and all below it, as the kernel lists them.
+
+    psutil would read every process of the machine for that.
+    """
+    yield pid
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in listed.read_text().split():
+                yield from _tree(int(child))
+
+
+def _resident(pid: int) -> int:
+    """Return a process's resident memory, bytes; 0 if it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    return 0
 
 
 def high_water(pid: int) -> int:
