@@ -31,6 +31,9 @@ from visitas_dagster.steps.task import SKIPPED, Source
 
 log = logging.getLogger("visitas.pasada")
 
+BROKEN = "la corrida se interrumpió antes de terminar con este archivo; lo toma la siguiente pasada"
+"""Why nothing is told of a file."""
+
 
 class PassObserver(Observer, Protocol):
     """Also sees the pass as a whole."""
@@ -52,6 +55,7 @@ class Outcome:
         valid, invalid: records in the tables.
         detail: the reason, the warning; may be empty.
         unfinished: the load stands, but something after it (backup, removal, a replay) failed.
+        reached: False where the run broke before it told how the file ended; the next pass takes it.
     """
 
     archivo: str
@@ -60,11 +64,12 @@ class Outcome:
     invalid: int | None = None
     detail: str = ""
     unfinished: bool = False
+    reached: bool = True
 
     @property
     def needs_person(self) -> bool:
         """Whether somebody must look at it."""
-        return self.estado in FAILED or self.unfinished
+        return self.estado in FAILED or self.unfinished or not self.reached
 
 
 @dataclass
@@ -80,6 +85,11 @@ class PassResult:
     outcomes: list[Outcome] = field(default_factory=list)
     arriving: list[str] = field(default_factory=list)
     left: int = 0
+
+    @property
+    def missed(self) -> list[str]:
+        """The files whose runs broke before they told how these ended."""
+        return [outcome.archivo for outcome in self.outcomes if not outcome.reached]
 
 
 class _Recorder:
@@ -247,7 +257,7 @@ class Passes:
         rows = self._history.newest_rows(ended)
         outcomes = []
         for archivo in taken:
-            estado, detail = ended.get(archivo, (SKIPPED, "la corrida terminó antes de llegar a este archivo"))
+            estado, detail = ended.get(archivo, (SKIPPED, BROKEN))
             row = rows.get(archivo)
             outcomes.append(
                 Outcome(
@@ -256,6 +266,7 @@ class Passes:
                     *_counts(row, estado),
                     detail or _message(row, estado),
                     unfinished=bool(detail) and estado in FINISHED | {Estado.EN_PROCESO},
+                    reached=archivo in ended,
                 )
             )
         return outcomes

@@ -145,7 +145,7 @@ def open_instance(settings: Settings, *, captures_output: bool = True) -> Iterat
     with _environment(wanted):
         with _one_at_a_time(settings):
             instance = _opened(prepare_home(settings), settings, {} if captures_output else _NO_CAPTURE)
-        with instance:
+        with instance, _storage_errors(settings):
             yield instance
 
 
@@ -167,14 +167,11 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 def _opened(home: Path, settings: Settings, overrides: Mapping[str, Any]) -> dg.DagsterInstance:
     """Open it; raise :class:`SettingsError` or :class:`SystemFailure` in place of Dagster's pages of explanation."""
     try:
-        instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
-        cap_pools(instance, settings)
-    except SQLAlchemyError as error:
-        setting = "VISITAS_DAGSTER_DB_URL" if settings.dagster_db_url else "DAGSTER_HOME"
-        raise SystemFailure(
-            f"{setting}: la base de datos de Dagster no se puede usar ({_in_short(error)})",
-            "revise que esté encendida, y usuario, clave y permisos" if settings.dagster_db_url else "revise el disco",
-        ) from error
+        with _storage_errors(settings):
+            instance = dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(home), overrides=overrides))
+            cap_pools(instance, settings)
+    except SystemFailure:
+        raise
     except Exception as error:
         raise SettingsError(
             "DAGSTER_HOME",
@@ -196,6 +193,32 @@ def _one_at_a_time(settings: Settings) -> Iterator[None]:
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def _storage_errors(settings: Settings) -> Iterator[None]:
+    """Turn an error of Dagster's storage into :class:`SystemFailure`; those of ours come out as such already."""
+    try:
+        yield
+    except Exception as error:
+        found = storage_error(error)
+        if found is None:
+            raise
+        setting = "VISITAS_DAGSTER_DB_URL" if settings.dagster_db_url else "DAGSTER_HOME"
+        raise SystemFailure(
+            f"{setting}: la base de datos de Dagster no se puede usar ({found})",
+            "revise que esté encendida, y usuario, clave y permisos" if settings.dagster_db_url else "revise el disco",
+        ) from error
+
+
+def storage_error(error: BaseException | None) -> str | None:
+    """Return in a few words the database's error that one comes from; None where it comes from none.
+
+    Dagster wraps what it has tried several times in an error of its own.
+    """
+    while error is not None and not isinstance(error, SQLAlchemyError):
+        error = error.__cause__
+    return None if error is None else _in_short(error)
 
 
 def _in_short(error: Exception) -> str:

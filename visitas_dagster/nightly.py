@@ -23,6 +23,7 @@ from dagster._core.storage.tags import (
 from visitas_dagster.assets.closing import ASSET, FIRST_DAY, close_metadata
 from visitas_dagster.closing.close import Closed, Facts
 from visitas_dagster.dispatch import Passes, PassObserver
+from visitas_dagster.domain.failures import TransientFailure
 from visitas_dagster.jobs import JOB
 from visitas_dagster.partitions import ARCHIVOS
 from visitas_dagster.resources.platform import Platform, Silent
@@ -54,9 +55,18 @@ class DagsterSide:
         self._watching = watching
 
     def dispatch(self) -> Facts:
-        """Do one pass; see the protocol."""
+        """Do one pass; see the protocol.
+
+        Raises:
+            TransientFailure: a run broke; the files that it did not come to are still pending.
+        """
         with self._watching() as observer:
             result = Passes(self._platform, self._instance, observer).pending()
+        if result.missed:
+            raise TransientFailure(
+                f"archivos que quedaron sin tomar: {len(result.missed)}, porque su corrida se interrumpió",
+                "vea por qué en el registro del orquestador (logs/)",
+            )
         ended: dict[str, int] = {}
         for outcome in result.outcomes:
             ended[outcome.estado] = ended.get(outcome.estado, 0) + 1

@@ -23,7 +23,8 @@ from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.crew import Crew, Other
 from visitas_dagster.domain.arrivals import RunPlan
 from visitas_dagster.domain.failures import SystemFailure
-from visitas_dagster.instance import open_instance
+from visitas_dagster.domain.privacy import mask_addresses
+from visitas_dagster.instance import open_instance, storage_error
 from visitas_dagster.jobs import JOB
 from visitas_dagster.processing import build_processing
 from visitas_dagster.resources.folders import RunFolder
@@ -84,6 +85,8 @@ class Here:
     def execute(self, run: Run) -> None:
         """Execute one, unless others have all of its files; its events go to the instance, its console stays quiet.
 
+        A run that breaks is told in the log; the observer is not told of the files that it did not come to.
+
         Raises:
             KeyboardInterrupt: Ctrl-C. Without `raise_on_error` Dagster would note it as that run's failure and go on.
         """
@@ -104,9 +107,13 @@ class Here:
                 )
             except DagsterExecutionInterruptedError:
                 raise KeyboardInterrupt from None
-            except Exception as error:
+            except dg.Failure as failure:
                 # The run stands in the instance as failed, with its reason, and each file's outcome was told by its op.
-                log.debug("the run failed", exc_info=error)
+                log.debug("the run failed", exc_info=failure)
+            except Exception as error:
+                # No file's failure: those are the steps' to catch. What Dagster keeps of its runs cannot be written.
+                log.debug("the run broke", exc_info=error)
+                log.error(mask_addresses(f"la corrida {run_id} se interrumpió: {_reason(error)}"))
 
     def _is_left(self, run: Run) -> bool:
         try:
@@ -114,6 +121,13 @@ class Here:
         except SystemFailure:
             # A database that is away is told by the run, with its retries.
             return False
+
+
+def _reason(error: Exception) -> str:
+    found = storage_error(error)
+    if found is not None:
+        return f"la base de datos de Dagster no se puede usar ({found})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew) -> None:

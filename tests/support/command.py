@@ -70,6 +70,10 @@ class Visitas:
         }
         self.home = Path(self._environment["VISITAS_HOME"])
 
+    def run_behind(self, before: Sequence[str], *arguments: str) -> Ended:
+        """Call it by another command, which is put before it."""
+        return _wait(self._start([*before, str(VISITAS), *arguments], {}))
+
     def run(self, *arguments: str, **changes: str | None) -> Ended:
         """Call it and wait for its end; `changes` are settings of this call, None takes one away."""
         return _wait(self._start([str(VISITAS), *arguments], changes))

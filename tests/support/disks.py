@@ -36,12 +36,14 @@ class SmallDisk:
     """A file system of a few megabytes.
 
     Attributes:
-        path: its root, as any process of this user reaches it.
+        path: its root, as any process of this user reaches it. SQLite does not: it follows links by itself.
+        folder: its root, as the processes of :meth:`inside` see it; for the others an empty folder.
     """
 
     def __init__(self, folder: Path, size: int) -> None:
         """Mount it; raise `OSError` where this machine allows no name spaces."""
         folder.mkdir()
+        self.folder = folder
         command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, "sh", str(size), str(folder)]
         self._holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
         guardian().watch(self._holder.pid)
@@ -63,6 +65,10 @@ class SmallDisk:
         wait_for_end([process], 20)
         self._holder.communicate()
         guardian().forget(self._holder.pid)
+
+    def inside(self) -> list[str]:
+        """What to put before a command, so that it finds the disk at `folder`."""
+        return ["nsenter", "--target", str(self._holder.pid), "--user", "--mount", "--preserve-credentials", "--"]
 
     def leave(self, room: int) -> None:
         """Fill it up to so many bytes."""

@@ -99,9 +99,15 @@ def _show(console: Console, result: PassResult) -> None:
                 for outcome in result.outcomes
             ],
         )
-        if console.is_terminal:
-            # Elsewhere each file's line has told it.
-            print_notes(console, [(outcome.archivo, outcome.detail) for outcome in result.outcomes])
+        # Elsewhere than on a terminal each file's line has told it, where its run came to that.
+        print_notes(
+            console,
+            [
+                (outcome.archivo, outcome.detail)
+                for outcome in result.outcomes
+                if console.is_terminal or not outcome.reached
+            ],
+        )
     else:
         console.print("No hay archivos pendientes.")
     if result.arriving:
