@@ -5,7 +5,9 @@ The order of the parts and the search through files belong here; the tables are 
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +17,19 @@ from typing import IO
 
 from visitas_dagster.closing.lock import alone
 from visitas_dagster.domain.content import scan_file
-from visitas_dagster.domain.failures import PermanentFailure, UsageError
+from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, UsageError
 from visitas_dagster.domain.privacy import FORM, MAX_ADDRESS, erased_in, mask_erased
 from visitas_dagster.loading.erasure import close_audit, erase_rows, note_rewritten, written_forms
 from visitas_dagster.resources.copies import UNREADABLE_ZIP
-from visitas_dagster.resources.folders import disk_errors, replaced_durably
+from visitas_dagster.resources.folders import disk_errors, replaced_durably, runs_under_way
 from visitas_dagster.resources.platform import Platform
 
+log = logging.getLogger("visitas.olvido")
+
+MAX_WAIT_S = 3600
+"""Seconds that an erasure waits for the runs under way."""
+
+_LOOK_S = 0.2
 _BLOCK = 1 << 20
 _SEARCHED = 1 << 14
 # Blanks, separators, quotes.
@@ -73,17 +81,37 @@ def forget(platform: Platform, address: str, who: str = "") -> Erasure:
 
     Raises:
         UsageError: it is no address.
-        SystemFailure: the database or the disk failed.
+        SystemFailure: the database or the disk failed, or a run does not end.
     """
     person = normalized(address)
     platform.erasure_key.create()
     rows = erase_rows(platform.engine, platform.erasure_key, person, now=platform.now, today=platform.today(), who=who)
+    _wait_for_runs(platform)
     # No close may seal a copy between the look at the loose ones and the look at the sealed ones.
     with alone(platform.folders):
         copies = tuple(_rewrite_copies(platform, person))
         sealed = tuple(_sealed(platform, person))
     close_audit(platform.engine, rows, len(copies), [one.path.name for one in sealed])
     return Erasure(rows.visits, rows.mentions, rows.rejects, copies, sealed)
+
+
+def _wait_for_runs(platform: Platform) -> None:
+    """Wait for the runs that have bytes in ``staging/`` now: what they keep of them is looked through afterwards.
+
+    Those that begin meanwhile take what the server delivers after the erasure.
+    """
+    living = runs_under_way(platform.folders)
+    if living:
+        log.warning(f"corridas en marcha: {len(living)}; se espera a que terminen, para revisar lo que guarden")
+    deadline = time.monotonic() + MAX_WAIT_S
+    while living := runs_under_way(platform.folders, living):
+        if time.monotonic() > deadline:
+            raise TransientFailure(
+                f"una corrida sigue en marcha después de {MAX_WAIT_S:.0f} s ({living[0].name}): las tablas ya no "
+                "nombran a la persona, y falta revisar las copias",
+                "espere a que termine y repita: visitas forget",
+            )
+        time.sleep(_LOOK_S)
 
 
 def normalized(address: str) -> str:

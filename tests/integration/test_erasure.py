@@ -4,9 +4,11 @@ The whole operation belongs here; what a mask looks like is the domain's own tes
 """
 
 import json
+import re
 import threading
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +16,14 @@ import pytest
 
 from tests.support.command import Visitas
 from tests.support.fixtures import Database, SftpFolder
-from tests.support.pipeline import Pipeline, record, report, sha256
-from visitas_dagster.domain.failures import PermanentFailure, UsageError
+from tests.support.pipeline import Pipeline, finish, record, report, sha256
+from visitas_dagster import erasure
+from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, UsageError
 from visitas_dagster.domain.states import Estado
 from visitas_dagster.erasure import forget
 from visitas_dagster.loading import tables
 from visitas_dagster.loading.erasure import OPERATION
+from visitas_dagster.resources.folders import RunFolder
 from visitas_dagster.steps.load import load
 from visitas_dagster.steps.task import Source
 
@@ -62,6 +66,13 @@ def content(pipeline: Pipeline) -> dict[str, Any]:
 
 VISIT = ("linea", "email", "fecha_envio", "opens", "links", "ips")
 VISITOR = ("email", "fecha_primera_visita", "fecha_ultima_visita", "visitas_totales", "visitas_mes_actual")
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def everything(pipeline: Pipeline) -> str:
@@ -212,9 +223,44 @@ def test_a_load_that_was_judged_before_the_erasure_is_masked(pipeline: Pipeline)
     pipeline.deliver("report_1.txt", DATA)
     with pipeline.tools() as tools:
         task = pipeline.validated(tools, "report_1.txt")
-        forget(pipeline.platform, ANA, "operador")
+        pipeline.erase(ANA)
         load(tools, task)
     assert set(content(pipeline)["visitors"]) == {NOBODY, EVA, "mariana@example.com"}
+
+
+def test_a_run_under_way_is_waited_for_and_what_it_keeps_is_masked(
+    pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipeline.deliver("report_1.txt", DATA)
+    with pipeline.tools() as tools:
+        task = pipeline.validated(tools, "report_1.txt")
+        erasing = threading.Thread(target=forget, args=(pipeline.platform, ANA))
+        erasing.start()
+        wait_until(lambda: pipeline.rows(tables.auditoria) != [])
+        load(tools, task)
+        finish(tools, task)
+        (copy,) = pipeline.platform.folders.all_loose_backups()
+        assert (sha256(copy.read_bytes()), erasing.is_alive()) == (sha256(DATA), True)
+    erasing.join(60)
+    masked = re.sub(rf"(?<!mari){ANA}", MASK, DATA.decode(), flags=re.IGNORECASE)
+    assert copy.read_text("utf-8") == masked
+    assert caplog.messages.count("corridas en marcha: 1; se espera a que terminen, para revisar lo que guarden") == 1
+    (audit,) = pipeline.rows(tables.auditoria)
+    assert audit["detalle"]["copias"] == 1
+    assert re.search(rf"(?<!mari){ANA}", everything(pipeline)) is None
+
+
+@pytest.mark.databases("sqlite")
+def test_a_run_that_does_not_end_is_not_waited_for_for_ever(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasure, "MAX_WAIT_S", 0)
+    with (
+        RunFolder(pipeline.platform.folders, "corrida"),
+        pytest.raises(TransientFailure, match=r"una corrida sigue en marcha después de 0 s \(corrida\): las tablas ya"),
+    ):
+        forget(pipeline.platform, ANA)
+    assert forget(pipeline.platform, ANA).copies == ()
 
 
 def test_loads_beside_erasures_leave_nobody_behind(pipeline: Pipeline) -> None:
@@ -224,7 +270,7 @@ def test_loads_beside_erasures_leave_nobody_behind(pipeline: Pipeline) -> None:
     loading = threading.Thread(target=pipeline.run, args=(names,))
     loading.start()
     for address in (ANA, EVA):
-        forget(pipeline.platform, address, "operador")
+        pipeline.erase(address)
     loading.join()
     found = content(pipeline)
     assert set(found["visitors"]) == {NOBODY, "mariana@example.com"}

@@ -23,7 +23,6 @@ from tests.support.pipeline import Pipeline, SteppingClock, record, report, sha2
 from visitas_dagster.domain.failures import LayoutFailure, PermanentFailure, TransientFailure
 from visitas_dagster.domain.report import open_report
 from visitas_dagster.domain.states import Estado
-from visitas_dagster.erasure import forget
 from visitas_dagster.loading import batch, tables
 from visitas_dagster.loading.ready import Ready
 from visitas_dagster.loading.transaction import Loaded, load_file
@@ -531,7 +530,7 @@ def test_files_made_ready_together_load_as_what_they_find_asks_for(
     assert [len(ready.emails) for ready in made if ready is not None] == [2, 2, 0]
     match found:
         case "somebody erased":
-            forget(pipeline.platform, ANA, "operador")
+            pipeline.erase(ANA)
         case "another month":
             made = [replace(ready, period=Period(2020, 1)) for ready in made if ready is not None]
     loaded = [load_now(tools, task, ready=ready) for task, ready in zip(tasks, made, strict=True)]

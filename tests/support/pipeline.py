@@ -27,6 +27,7 @@ from visitas_dagster.domain.arrivals import settled
 from visitas_dagster.domain.ladder import RUN_RETRIES, Resultado
 from visitas_dagster.domain.states import FINISHED, Estado
 from visitas_dagster.loading import tables
+from visitas_dagster.loading.erasure import erase_rows
 from visitas_dagster.loading.schema import upgrade
 from visitas_dagster.loading.zone import keep_zone
 from visitas_dagster.resources.platform import Clock, Platform
@@ -203,6 +204,14 @@ class Pipeline:
         identify(tools, task)
         validate(tools, task)
         return task
+
+    def erase(self, address: str) -> None:
+        """Erase a person from the tables, as ``visitas forget`` begins: no run is waited for, the copies stay."""
+        platform = self.platform
+        platform.erasure_key.create()
+        erase_rows(
+            platform.engine, platform.erasure_key, address, now=platform.now, today=platform.today(), who="operador"
+        )
 
     def clear(self) -> None:
         """Forget everything: rows, server files, backups and quarantine."""

@@ -11,7 +11,7 @@ import glob
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import date
 from pathlib import Path
@@ -177,21 +177,47 @@ def _create_locked(path: Path) -> int:
 
 def dead_run_folders(folders: Folders) -> Iterator[Path]:
     """Yield the folders of runs whose process died, each locked while the caller has it."""
-    for path in sorted(folders.staging.iterdir()) if folders.staging.is_dir() else []:
-        if path == folders.locks or not path.is_dir():
-            continue
-        try:
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.is_dir():
+    for path in _run_folders(folders):
+        with _locked(path, fcntl.LOCK_EX) as free:
+            if free and path.is_dir():
                 yield path
-        except BlockingIOError:
-            continue
-        finally:
-            os.close(lock)
+
+
+def runs_under_way(folders: Folders, among: Iterable[Path] | None = None) -> list[Path]:
+    """Return the folders of runs whose process lives; of ``among`` those that are left, where it is given."""
+    living = []
+    for path in _run_folders(folders) if among is None else among:
+        with _locked(path, fcntl.LOCK_SH) as free:
+            if free is False:
+                living.append(path)
+    return living
+
+
+def _run_folders(folders: Folders) -> list[Path]:
+    found = sorted(folders.staging.iterdir()) if folders.staging.is_dir() else []
+    return [path for path in found if path != folders.locks and path.is_dir()]
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[bool | None]:
+    """Try to lock a run's folder within the block; False where its run has it, None where there is none any more."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield _takes(lock, how)
+    finally:
+        os.close(lock)
+
+
+def _takes(lock: int, how: int) -> bool:
+    try:
+        fcntl.flock(lock, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def local_name(archivo: str) -> str:
