@@ -124,3 +124,21 @@ def test_every_failed_file_is_released_at_once(pipeline: Pipeline, visitas: Visi
         f"{name} (FALLO_LAYOUT) queda libre: la siguiente pasada lo toma." for name in (NAME, "report_9.txt")
     ]
     assert pipeline.rows(tables.auditoria, "operacion") == [{"operacion": "LIBERAR"}] * 2
+
+
+@pytest.mark.databases("sqlite")
+def test_a_copy_that_may_not_be_read_is_named_and_what_stands_stays(pipeline: Pipeline, visitas: Visitas) -> None:
+    pipeline.deliver(NAME, RIGHT)
+    pipeline.run_pass()
+    (copy,) = pipeline.platform.folders.all_loose_backups()
+    copy.chmod(0)
+    ended = visitas.run_bound_by_permissions("replay", NAME)
+    assert ended.code == 1
+    assert (
+        f"no hay permiso para buscar una copia en {copy}. revise el dueño y los permisos de VISITAS_HOME" in ended.out
+    )
+    assert "Traceback" not in ended.out + ended.err
+    assert pipeline.states() == [(NAME, "COMPLETADO_CON_ERRORES", True)]
+    copy.chmod(0o644)
+    assert visitas.run("replay", NAME).code == 0
+    assert pipeline.broken_promises() == []

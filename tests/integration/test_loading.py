@@ -401,6 +401,21 @@ def test_a_replay_whose_answer_was_lost_is_recognised(pipeline: Pipeline, tools:
     assert pipeline.tables() == before
 
 
+def test_a_replay_by_a_machine_whose_clock_is_behind_is_carried_out(
+    database: Database, sftp_folder: SftpFolder, tmp_path: Path
+) -> None:
+    clock = SteppingClock()
+    with Pipeline(database, sftp_folder, tmp_path, clock) as pipeline:
+        take(pipeline, "report_1.txt", report(record(ANA), record(EVA)))
+        with pipeline.platform.engine.begin() as connection:
+            connection.execute(sa.delete(tables.estadisticas).where(tables.estadisticas.c.email == ANA))
+        clock.advance(-3600)
+        assert pipeline.replay("report_1.txt").failure is None
+        assert [row["email"] for row in pipeline.rows(tables.estadisticas)] == [EVA, ANA]
+        assert [row["resultado"] for row in pipeline.rows(tables.bitacora_intentos)] == ["CARGADO", "CARGADO"]
+        assert pipeline.broken_promises() == []
+
+
 def test_a_run_that_lost_its_file_to_another_loads_nothing(pipeline: Pipeline, tools: RunTools) -> None:
     pipeline.deliver("report_1.txt", report(record(ANA)))
     task = pipeline.validated(tools, "report_1.txt")

@@ -383,7 +383,7 @@ class Ledger:
             )
             if row is None:
                 return None
-            if not _is_closed(connection, entry):
+            if not is_closed(connection, entry):
                 close_attempt(connection, entry, _result_of(failure), end, str(failure))
             if Entry.of(row).is_loaded:
                 return Estado(row["estado"])
@@ -581,7 +581,7 @@ def _failed_row(connection: Connection, archivo: str) -> RowMapping | None:
     )
 
 
-def _is_closed(connection: Connection, entry: Entry) -> bool:
+def is_closed(connection: Connection, entry: Entry) -> bool:
     """Whether the attempt was committed to its end, and only the answer was lost."""
     return connection.execute(select(tries.c.resultado).where(tries.c.id == entry.attempt)).scalar() is not None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -70,8 +71,9 @@ class HeldTallies:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Forget them."""
-        self._file.close()
+        """Forget them; what a full disk has not taken of them is missed by nobody."""
+        with suppress(OSError):
+            self._file.close()
 
     def hold(self, tally: pa.Table) -> None:
         """Keep a table of :data:`~visitas_dagster.domain.visitors.TALLY_SCHEMA`.

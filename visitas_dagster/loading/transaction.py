@@ -28,7 +28,7 @@ from visitas_dagster.loading import batch
 from visitas_dagster.loading.ahead import ahead
 from visitas_dagster.loading.difference import Changed, Difference
 from visitas_dagster.loading.erasure import erased_persons
-from visitas_dagster.loading.ledger import Entry, change_row, close_attempt, elapsed_ms, lock_versions
+from visitas_dagster.loading.ledger import Entry, change_row, close_attempt, elapsed_ms, is_closed, lock_versions
 from visitas_dagster.loading.prepared import Prepared
 from visitas_dagster.loading.ranges import Mask, in_order
 from visitas_dagster.loading.ready import Ready
@@ -187,11 +187,8 @@ class _Load:
 
     def _is_done(self, row: RowMapping) -> bool:
         """Whether an earlier try of this very attempt was committed and its answer lost."""
-        return (
-            row["estado"] in {state.value for state in CURRENT}
-            and row["fin"] is not None
-            and row["fin"] >= row["inicio"]
-        )
+        # By the attempt, not by the row's times: those are two machines', whose clocks differ.
+        return row["estado"] in {state.value for state in CURRENT} and is_closed(self.connection, self.entry)
 
     def _release(self, previous: RowMapping | None) -> tuple[str | None, int | None]:
         """Give up the previous version's content, or hand its rows to a duplicate.
@@ -337,7 +334,8 @@ class _Load:
                 yield from islice(batches, 1)
                 counted.append(tally(visits, period.year, period.month))
                 yield from batches
-            tallies.hold(merge(counted) if len(counted) > 1 else counted[0])
+            with disk_errors("guardar los visitantes"):
+                tallies.hold(merge(counted) if len(counted) > 1 else counted[0])
 
     def _rows(self, tallies: HeldTallies) -> Iterator[Rows]:
         with disk_errors("leer los visitantes"):

@@ -25,6 +25,7 @@ from visitas_dagster.steps.arrivals import is_unfinished
 from visitas_dagster.steps.task import AT_OTHERS, FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
+_LOOK_FOR_COPY = "buscar una copia"
 _FRESH_S = 2
 """A file whose time is this close to ours may be followed by another with the same time: SFTP v3 has whole seconds."""
 
@@ -94,7 +95,11 @@ def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
         return None
-    copy = None if task.listed else _find_copy(tools, task)
+    try:
+        copy = None if task.listed else _find_copy(tools, task)
+    except SystemFailure:
+        task.entry = _claim_unseen(tools, task)
+        raise
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise _nowhere(task)
@@ -134,7 +139,8 @@ def _claim_unseen(tools: RunTools, task: FileTask) -> Entry | None:
 
 def _has_copy(tools: RunTools, task: FileTask) -> bool:
     folders = tools.platform.folders
-    return any(True for digest in _wanted_digests(tools, task) for _ in copies(folders, task.archivo, digest))
+    with disk_errors(_LOOK_FOR_COPY):
+        return any(True for digest in _wanted_digests(tools, task) for _ in copies(folders, task.archivo, digest))
 
 
 def _may_go_on(tools: RunTools, listed: Listed) -> bool:
@@ -226,7 +232,9 @@ def _staged(task: FileTask) -> Path:
 
 def _find_copy(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
     wanted = _wanted_digests(tools, task)
-    return find_copy(tools.platform.folders, task.archivo, wanted, rewritten_copies(tools.platform.engine, wanted))
+    rewritten = rewritten_copies(tools.platform.engine, wanted)
+    with disk_errors(_LOOK_FOR_COPY):
+        return find_copy(tools.platform.folders, task.archivo, wanted, rewritten)
 
 
 def _take_copy(copy: LocalCopy, sha256: str, staged: Path) -> ContentFacts:
