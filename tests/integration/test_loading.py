@@ -392,6 +392,15 @@ def test_a_load_whose_answer_was_lost_is_recognised(pipeline: Pipeline, tools: R
     assert pipeline.tables() == before
 
 
+def test_a_duplicate_whose_answer_was_lost_is_told_as_one(pipeline: Pipeline, tools: RunTools) -> None:
+    take(pipeline, "report_1.txt", report(record(ANA)))
+    pipeline.deliver("report_2.txt", report(record(ANA)))
+    task = pipeline.validated(tools, "report_2.txt")
+    first = load_now(tools, task)
+    assert first == Loaded(Estado.DUPLICADO, duplicate_of="report_1.txt")
+    assert load_now(tools, task) == first
+
+
 def test_a_replay_whose_answer_was_lost_is_recognised(pipeline: Pipeline, tools: RunTools) -> None:
     take(pipeline, "report_1.txt", report(record(ANA)))
     task = pipeline.validated(tools, "report_1.txt", Source.REPLAY)

@@ -163,7 +163,7 @@ class _Load:
             self.is_erased = erased_persons(self.connection, self.key)
         row, others = lock_versions(self.connection, self.entry)
         if self._is_done(row):
-            return _recorded(row)
+            return self._recorded(row)
         batch.empty(self.connection)
         previous = _current([row, *others])
         heir, standing = self._release(previous)
@@ -189,6 +189,19 @@ class _Load:
         """Whether an earlier try of this very attempt was committed and its answer lost."""
         # By the attempt, not by the row's times: those are two machines', whose clocks differ.
         return row["estado"] in {state.value for state in CURRENT} and is_closed(self.connection, self.entry)
+
+    def _recorded(self, row: RowMapping) -> Loaded:
+        """What an earlier, committed try left in the ledger."""
+        estado = Estado(row["estado"])
+        return Loaded(
+            estado,
+            row["registros_validos"] or 0,
+            row["registros_invalidos"] or 0,
+            row["visitantes_nuevos"] or 0,
+            row["visitantes_actualizados"] or 0,
+            row["reemplaza_a"],
+            duplicate_of=self._carrier() if estado is Estado.DUPLICADO else None,
+        )
 
     def _release(self, previous: RowMapping | None) -> tuple[str | None, int | None]:
         """Give up the previous version's content, or hand its rows to a duplicate.
@@ -421,15 +434,3 @@ def _current(versions: list[RowMapping]) -> RowMapping | None:
 
 def _stands_alike(row: RowMapping, values: dict[str, Any]) -> bool:
     return all(row[name] == values[name] for name in ("estado", "registros_validos", "registros_invalidos"))
-
-
-def _recorded(row: RowMapping) -> Loaded:
-    """What an earlier, committed try left in the ledger."""
-    return Loaded(
-        Estado(row["estado"]),
-        row["registros_validos"] or 0,
-        row["registros_invalidos"] or 0,
-        row["visitantes_nuevos"] or 0,
-        row["visitantes_actualizados"] or 0,
-        row["reemplaza_a"],
-    )
