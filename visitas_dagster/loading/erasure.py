@@ -94,26 +94,20 @@ def erase_rows(
             return _Erasure(connection, dialect, key, address, now(), today, who).run()
 
 
+@dataclass
 class _Erasure:
     """The transaction's body."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        dialect: str,
-        key: ErasureKey,
-        address: str,
-        now: datetime,
-        today: date,
-        who: str,
-    ) -> None:
-        self.connection = connection
-        self.key = key
-        self.address = address
-        self.now = now
-        self.today = today
-        self.who = who
-        self.visitors = VisitorTables(connection, dialect, now)
+    connection: Connection
+    dialect: str
+    key: ErasureKey
+    address: str
+    now: datetime
+    today: date
+    who: str
+
+    def __post_init__(self) -> None:
+        self.visitors = VisitorTables(self.connection, self.dialect, self.now)
 
     def run(self) -> ErasedRows:
         # Alone: a load that has read who is erased is waited for, the next one finds this person among them.

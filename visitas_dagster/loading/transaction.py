@@ -122,36 +122,25 @@ def load_file(
             return _Load(connection, dialect, writer, entry, prepared, now, today, key, held, ready, progress).run()
 
 
+@dataclass
 class _Load:
     """One run of the transaction's body; its steps in the order of the contract."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        dialect: str,
-        writer: RowWriter,
-        entry: Entry,
-        prepared: Prepared,
-        now: Callable[[], datetime],
-        today: date,
-        key: ErasureKey,
-        held: int,
-        ready: Ready | None,
-        progress: Progress,
-    ) -> None:
-        self.connection = connection
-        self.dialect = dialect
-        self.writer = writer
-        self.entry = entry
-        self.prepared = prepared
-        self.now = now
-        self.today = today
-        self.key = key
-        self.held = held
-        self.ready = ready
-        self.progress = progress
-        self.begun = now()
-        self.visitors = VisitorTables(connection, dialect, self.begun)
+    connection: Connection
+    dialect: str
+    writer: RowWriter
+    entry: Entry
+    prepared: Prepared
+    now: Callable[[], datetime]
+    today: date
+    key: ErasureKey
+    held: int
+    ready: Ready | None
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.begun = self.now()
+        self.visitors = VisitorTables(self.connection, self.dialect, self.begun)
         self.is_erased: IsErased | None = None
         self.written: Counter[str] = Counter()
 
