@@ -21,7 +21,7 @@ from dagster._core.instance import InstanceRef
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from visitas_dagster.domain.causes import cause
-from visitas_dagster.domain.failures import SettingsError, SystemFailure
+from visitas_dagster.domain.failures import SettingsError, SystemFailure, VisitasError
 from visitas_dagster.event_log import BATCH, BATCH_SIZE
 from visitas_dagster.settings import Settings
 
@@ -197,7 +197,7 @@ def _one_at_a_time(settings: Settings) -> Iterator[None]:
 
 @contextmanager
 def _storage_errors(settings: Settings) -> Iterator[None]:
-    """Turn an error of Dagster's storage into :class:`SystemFailure`; those of ours come out as such already."""
+    """Turn an error of Dagster's storage into :class:`SystemFailure`; what is told apart already passes through."""
     try:
         yield
     except Exception as error:
@@ -211,14 +211,18 @@ def _storage_errors(settings: Settings) -> Iterator[None]:
         ) from error
 
 
-def storage_error(error: BaseException | None) -> str | None:
-    """Return in a few words the database's error that one comes from; None where it comes from none.
+def storage_error(error: Exception) -> str | None:
+    """Return in a few words the error of Dagster's storage that one comes from; None where it comes from none.
 
-    Dagster wraps what it has tried several times in an error of its own.
+    Dagster wraps what it has tried several times in an error of its own. Our own database fails as a
+    :class:`VisitasError`, whose cause is another server's.
     """
-    while error is not None and not isinstance(error, SQLAlchemyError):
-        error = error.__cause__
-    return None if error is None else _in_short(error)
+    under: BaseException | None = error
+    while under is not None and not isinstance(under, VisitasError):
+        if isinstance(under, SQLAlchemyError):
+            return _in_short(under)
+        under = under.__cause__
+    return None
 
 
 def _in_short(error: Exception) -> str:

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-import dagster as dg
 import pytest
 
 from tests.oracle.oracle import World
@@ -20,7 +19,7 @@ from tests.support.pipeline import NOON, Pipeline, SteppingClock, record, report
 from tests.support.servers import LocalDatabaseServer, MariaDBServer, MySQLServer, OpenSSHServer, Server, mysql_script
 from visitas_dagster.dispatch import Passes, PassResult
 from visitas_dagster.domain.failures import TransientFailure
-from visitas_dagster.instance import prepare_home
+from visitas_dagster.instance import open_instance
 from visitas_dagster.loading import tables
 from visitas_dagster.resources.platform import Silent
 
@@ -107,7 +106,7 @@ class Restarts:
 
 
 def one_pass(pipeline: Pipeline, observer: Saboteur) -> PassResult:
-    with dg.DagsterInstance.from_config(str(prepare_home(pipeline.settings))) as instance:
+    with open_instance(pipeline.settings, captures_output=False) as instance:
         return Passes(pipeline.platform, instance, observer).pending()
 
 

@@ -5,13 +5,15 @@ The folder and the file belong here; the instance that is opened on them does no
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import yaml
+from sqlalchemy.exc import OperationalError
 
-from visitas_dagster.domain.failures import SettingsError
-from visitas_dagster.instance import prepare_home
+from visitas_dagster.domain.failures import SettingsError, TransientFailure
+from visitas_dagster.instance import prepare_home, storage_error
 from visitas_dagster.settings import Settings, load_settings
 
 URL = "mysql+mysqlconnector://visitas:secreto@db.example.com:3306/dagster"
@@ -64,3 +66,28 @@ def test_a_setting_that_the_file_asks_for_and_that_is_missing_is_told(tmp_path: 
         f"VISITAS_DAGSTER_DB_URL: falta, y {written(tmp_path)} la pide. "
         "escriba la URL de la base de datos de Dagster, o quite del archivo la sección storage"
     )
+
+
+STORAGE_FULL = OperationalError("INSERT", {}, Exception("database or disk is full"))
+
+
+def chained(*errors: Exception) -> Exception:
+    """The first of them, each made by the one behind it."""
+    for error, cause in pairwise(errors):
+        error.__cause__ = cause
+    return errors[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (STORAGE_FULL, "database or disk is full"),
+        (chained(RuntimeError("too many retries"), STORAGE_FULL), "database or disk is full"),
+        (chained(TransientFailure("VISITAS_DB_URL: la base de datos no responde"), STORAGE_FULL), None),
+        (chained(RuntimeError("tools"), TransientFailure("la base de datos no responde"), STORAGE_FULL), None),
+        (ValueError("un defecto"), None),
+    ],
+    ids=["its own", "wrapped by Dagster", "of our database", "of our database, wrapped by Dagster", "a defect"],
+)
+def test_an_error_of_dagsters_storage_is_told_from_one_of_our_database(error: Exception, said: str | None) -> None:
+    assert storage_error(error) == said

@@ -186,10 +186,11 @@ def dead_run_folders(folders: Folders) -> Iterator[Path]:
 def runs_under_way(folders: Folders, among: Iterable[Path] | None = None) -> list[Path]:
     """Return the folders of runs whose process lives; of ``among`` those that are left, where it is given."""
     living = []
-    for path in _run_folders(folders) if among is None else among:
-        with _locked(path, fcntl.LOCK_SH) as free:
-            if free is False:
-                living.append(path)
+    with disk_errors("mirar qué corridas están en marcha"):
+        for path in _run_folders(folders) if among is None else among:
+            with _locked(path, fcntl.LOCK_SH) as free:
+                if free is False:
+                    living.append(path)
     return living
 
 
