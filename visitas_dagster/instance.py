@@ -212,17 +212,20 @@ def _storage_errors(settings: Settings) -> Iterator[None]:
 
 
 def storage_error(error: Exception) -> str | None:
-    """Return in a few words the error of Dagster's storage that one comes from; None where it comes from none.
+    """Return in a few words the error of Dagster's storage that one comes from; None where it comes from none."""
+    found = underlying(error)
+    return _in_short(found) if isinstance(found, SQLAlchemyError) else None
 
-    Dagster wraps what it has tried several times in an error of its own. Our own database fails as a
-    :class:`VisitasError`, whose cause is another server's.
+
+def underlying(error: Exception) -> SQLAlchemyError | VisitasError | None:
+    """Return the error that Dagster wraps in its own: one of its storage, or one of ours, whatever made that.
+
+    Our database fails as a :class:`VisitasError` made by an error of SQLAlchemy, which is another server's.
     """
     under: BaseException | None = error
-    while under is not None and not isinstance(under, VisitasError):
-        if isinstance(under, SQLAlchemyError):
-            return _in_short(under)
+    while under is not None and not isinstance(under, SQLAlchemyError | VisitasError):
         under = under.__cause__
-    return None
+    return under
 
 
 def _in_short(error: Exception) -> str:

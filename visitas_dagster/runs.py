@@ -22,9 +22,9 @@ from visitas_dagster import interrupts
 from visitas_dagster.assets.walk import VERSION_TAG
 from visitas_dagster.crew import Crew, Other
 from visitas_dagster.domain.arrivals import RunPlan
-from visitas_dagster.domain.failures import SystemFailure, VisitasError
+from visitas_dagster.domain.failures import SystemFailure
 from visitas_dagster.domain.privacy import mask_addresses
-from visitas_dagster.instance import open_instance, storage_error
+from visitas_dagster.instance import open_instance, storage_error, underlying
 from visitas_dagster.jobs import JOB
 from visitas_dagster.processing import build_processing
 from visitas_dagster.resources.folders import RunFolder
@@ -127,11 +127,9 @@ def _reason(error: Exception) -> str:
     found = storage_error(error)
     if found is not None:
         return f"la base de datos de Dagster no se puede usar ({found})"
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, VisitasError):
-        cause = cause.__cause__
-    # Dagster wraps what opening the run's tools raised.
-    return str(cause) if cause is not None else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    # What opening the run's tools raised is told as its own message; a defect by its kind.
+    ours = underlying(error)
+    return str(ours) if ours is not None else f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def execute_all(runs: Sequence[Run], here: Here, observer: Observer, crew: Crew) -> None:

@@ -18,7 +18,6 @@ from visitas_dagster.domain.failures import FileGone, SettingsError, SystemFailu
 from visitas_dagster.loading import schema
 from visitas_dagster.loading.history import History
 from visitas_dagster.resources.copies import copies
-from visitas_dagster.resources.folders import disk_errors
 from visitas_dagster.resources.platform import Platform
 from visitas_dagster.settings import load_settings
 
@@ -100,8 +99,7 @@ def _show_places(
 
 def _places(platform: Platform, archivo: str, sha256: str | None) -> Iterator[str]:
     if sha256 is not None:
-        with disk_errors("buscar sus copias"):
-            found = [str(copy) for copy in copies(platform.folders, archivo, sha256)]
+        found = [str(copy) for copy in copies(platform.folders, archivo, sha256)]
         yield from found or ["sin copia en esta máquina (los respaldos se guardan VISITAS_RETENCION_BACKUP_DIAS)"]
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from visitas_dagster.resources.folders import Folders
+from visitas_dagster.resources.folders import Folders, disk_errors
 
 log = logging.getLogger("visitas.respaldo")
 
+_LOOKING = "buscar una copia"
 
 UNREADABLE_ZIP = (zipfile.BadZipFile, zlib.error, EOFError)
 """What reading a damaged zip raises."""
@@ -57,11 +58,18 @@ class LocalCopy:
 
 
 def copies(folders: Folders, archivo: str, sha256: str) -> Iterator[LocalCopy]:
-    """Yield the places where one content of a name is kept: quarantine, loose backups, zips, the newest first."""
-    for path in (*folders.quarantine_copies(archivo, sha256), *folders.loose_backups(archivo, sha256)):
+    """Yield the places where one content of a name is kept: quarantine, loose backups, zips, the newest first.
+
+    Raises:
+        SystemFailure: the disk failed, or does not let them be read.
+    """
+    with disk_errors(_LOOKING):
+        loose = (*folders.quarantine_copies(archivo, sha256), *folders.loose_backups(archivo, sha256))
+        zips = folders.zips()
+    for path in loose:
         yield LocalCopy(path)
     member = folders.name_in_zip(archivo, sha256)
-    for path in folders.zips():
+    for path in zips:
         if _holds(path, member):
             yield LocalCopy(path, member)
 
@@ -69,7 +77,7 @@ def copies(folders: Folders, archivo: str, sha256: str) -> Iterator[LocalCopy]:
 def _holds(path: Path, member: str) -> bool:
     """Whether a zip has a member. A damaged one has none: the copy may be elsewhere, and the rest goes on."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with disk_errors(_LOOKING), zipfile.ZipFile(path) as archive:
             return member in archive.namelist()
     except zipfile.BadZipFile:
         log.warning(f"{path} está dañado, no se busca en él; restáurelo de una copia, o sáquelo de backup/")
@@ -86,6 +94,9 @@ def find_copy(
         archivo: the file's name.
         digests: the contents wanted, the most wanted first.
         rewritten: by content, the digests of copies from which erased persons were taken: they stand for it too.
+
+    Raises:
+        SystemFailure: the disk failed, or does not let them be read.
     """
     for digest in digests:
         believed = {digest} | rewritten.get(digest, frozenset())
@@ -98,7 +109,8 @@ def find_copy(
 def _digest(copy: LocalCopy) -> str | None:
     """The digest of a copy; None where it can no longer be read out of its zip."""
     try:
-        return copy.sha256()
+        with disk_errors(_LOOKING):
+            return copy.sha256()
     except UNREADABLE_ZIP:
         log.warning(f"{copy} está dañado, no se toma; restáurelo de una copia, o sáquelo de backup/")
         return None

@@ -67,9 +67,9 @@ def _back_up(tools: RunTools, task: FileTask, digest: str) -> None:
     with disk_errors("leer los respaldos"):
         if any(scan_file(copy).sha256 == digest for copy in folders.loose_backups(task.archivo, digest)):
             return
-        if task.listed is None and any(copy.member for copy in copies(folders, task.archivo, digest)):
-            # Nothing was delivered: the bytes came from a copy on this machine, and a sealed backup has them.
-            return
+    if task.listed is None and any(copy.member for copy in copies(folders, task.archivo, digest)):
+        # Nothing was delivered: the bytes came from a copy on this machine, and a sealed backup has them.
+        return
     _keep(tools, task, folders.backed_up(task.archivo, digest, tools.platform.today()), digest, gives=True)
 
 

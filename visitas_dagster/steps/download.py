@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from visitas_dagster.steps.arrivals import is_unfinished
 from visitas_dagster.steps.task import AT_OTHERS, FileTask, Source
 from visitas_dagster.steps.tools import RunTools
 
-_LOOK_FOR_COPY = "buscar una copia"
 _FRESH_S = 2
 """A file whose time is this close to ours may be followed by another with the same time: SFTP v3 has whole seconds."""
 
@@ -80,13 +80,9 @@ def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
     if not tools.retried("reservar", None, lambda: tools.reservations.take(task.archivo)):
         task.skipped = AT_OTHERS
         return None
-    try:
+    with _counted(tools, task):
         task.listed = None if task.version else _on_server(tools, task)
         waits = task.source is Source.SERVER and task.listed is not None and _may_go_on(tools, task.listed)
-    except SystemFailure:
-        # An attempt like any other, so that the ladder counts it.
-        task.entry = _claim_unseen(tools, task)
-        raise
     if waits:
         task.skipped = "no termina en un fin de línea y es reciente: quizá sigue llegando; se toma más tarde"
         tools.reservations.free(task.archivo)
@@ -95,11 +91,8 @@ def _begin(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
         task.skipped = "ya no está en el servidor: otra corrida lo terminó"
         tools.reservations.free(task.archivo)
         return None
-    try:
+    with _counted(tools, task):
         copy = None if task.listed else _find_copy(tools, task)
-    except SystemFailure:
-        task.entry = _claim_unseen(tools, task)
-        raise
     if copy is None and task.listed is None:
         task.entry = tools.retried("abrir", None, lambda: tools.ledger.claim_open(task.archivo, tools.run_id))
         raise _nowhere(task)
@@ -131,6 +124,16 @@ def _on_server(tools: RunTools, task: FileTask) -> Listed | None:
         return None
 
 
+@contextmanager
+def _counted(tools: RunTools, task: FileTask) -> Iterator[None]:
+    """Make what fails before the attempt is open an attempt like any other, so that the ladder counts it."""
+    try:
+        yield
+    except SystemFailure:
+        task.entry = _claim_unseen(tools, task)
+        raise
+
+
 def _claim_unseen(tools: RunTools, task: FileTask) -> Entry | None:
     if task.source is Source.SERVER:
         return tools.retried("abrir", None, lambda: tools.ledger.claim(task.archivo, tools.run_id, None))
@@ -139,8 +142,7 @@ def _claim_unseen(tools: RunTools, task: FileTask) -> Entry | None:
 
 def _has_copy(tools: RunTools, task: FileTask) -> bool:
     folders = tools.platform.folders
-    with disk_errors(_LOOK_FOR_COPY):
-        return any(True for digest in _wanted_digests(tools, task) for _ in copies(folders, task.archivo, digest))
+    return any(True for digest in _wanted_digests(tools, task) for _ in copies(folders, task.archivo, digest))
 
 
 def _may_go_on(tools: RunTools, listed: Listed) -> bool:
@@ -232,9 +234,7 @@ def _staged(task: FileTask) -> Path:
 
 def _find_copy(tools: RunTools, task: FileTask) -> tuple[LocalCopy, str] | None:
     wanted = _wanted_digests(tools, task)
-    rewritten = rewritten_copies(tools.platform.engine, wanted)
-    with disk_errors(_LOOK_FOR_COPY):
-        return find_copy(tools.platform.folders, task.archivo, wanted, rewritten)
+    return find_copy(tools.platform.folders, task.archivo, wanted, rewritten_copies(tools.platform.engine, wanted))
 
 
 def _take_copy(copy: LocalCopy, sha256: str, staged: Path) -> ContentFacts:
