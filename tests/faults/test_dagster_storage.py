@@ -23,13 +23,6 @@ from visitas_dagster.nightly import SilentPass
 from visitas_dagster.resources.platform import system_clock
 
 FILES: Final = {f"report_{number}.txt": report(record(f"v{number}@example.com")) for number in range(1, 4)}
-DISK: Final = 16 << 20
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with SmallDisk(tmp_path / "disco", DISK) as disk:
-        yield disk
 
 
 class Full:

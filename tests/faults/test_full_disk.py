@@ -30,8 +30,6 @@ NAME: Final = "report_1.txt"
 DATA: Final = report(*[record(f"v{number}@example.com") for number in range(20_000)], record("sin arroba"))
 """About 1.5 MB; its validated records take about twice as much."""
 
-DISK: Final = 16 << 20
-
 
 class Filler(Silent):
     """Fills the disk when a file enters a step.
@@ -52,12 +50,6 @@ class Filler(Silent):
 
 def another_disk(*_: object) -> None:
     raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    with SmallDisk(tmp_path / "disco", DISK) as disk:
-        yield disk
 
 
 @pytest.fixture

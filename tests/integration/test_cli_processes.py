@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -19,6 +18,7 @@ from tests.integration.test_cli_dispatch import ask, dagster_of, states, visitas
 from tests.support.command import Ended, Visitas
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import put, record, report
+from tests.support.waiting import wait_until
 
 __all__ = ["visitas"]
 
@@ -72,13 +72,6 @@ def has_run(pid: int) -> bool:
 
 def ended(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def assert_each_once(visitas: Visitas, database: Database, wanted: dict[str, str]) -> None:

@@ -6,9 +6,8 @@ The whole operation belongs here; what a mask looks like is the domain's own tes
 import json
 import re
 import threading
-import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 from tests.support.command import Visitas
 from tests.support.fixtures import Database, SftpFolder
 from tests.support.pipeline import Pipeline, finish, record, report, sha256
+from tests.support.waiting import wait_until
 from visitas_dagster import erasure
 from visitas_dagster.domain.failures import PermanentFailure, TransientFailure, UsageError
 from visitas_dagster.domain.states import Estado
@@ -66,13 +66,6 @@ def content(pipeline: Pipeline) -> dict[str, Any]:
 
 VISIT = ("linea", "email", "fecha_envio", "opens", "links", "ips")
 VISITOR = ("email", "fecha_primera_visita", "fecha_ultima_visita", "visitas_totales", "visitas_mes_actual")
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def everything(pipeline: Pipeline) -> str:
